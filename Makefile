@@ -1,0 +1,109 @@
+# make          builds ./bin/sallyport
+# make demo     shows it at work
+# make test     installs what the tests need and runs them all
+# make check    formatting, vet, lint, module files, scripts, other systems
+# make help     the rest
+
+# The version is what git calls this commit. Without git it says so; a package
+# builder sets it: make build VERSION=1.2.3
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+# A static binary by default: one file that runs on any distribution and in an
+# empty container, with Go's own resolver, which is also what the tests run on.
+# Private keys in an HSM need C: make build CGO_ENABLED=1
+CGO_ENABLED ?= 0
+
+LDFLAGS = -s -w -X main.version=$(VERSION)
+
+# Linters are pinned here, beside the only rule that runs them, so that they
+# add nothing to what the module requires.
+GOLANGCI_LINT = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# Systems beside this one that the binary must build for.
+PLATFORMS = linux/arm64 darwin/arm64 freebsd/amd64 windows/amd64
+
+IMAGE ?= sallyport:$(VERSION)
+DOCKER ?= docker
+
+# How long each fuzz target runs in make test-full.
+FUZZTIME ?= 10s
+
+.PHONY: help
+.DEFAULT_GOAL := build
+
+.PHONY: build
+build: ## build ./bin/sallyport
+	CGO_ENABLED=$(CGO_ENABLED) go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sallyport .
+
+.PHONY: demo
+demo: build ## show a service behind two tunnels until Ctrl-C (DEMO_ONCE=1: once)
+	go build -o bin/demo ./tests/demo
+	@./bin/demo ./bin/sallyport
+
+# -count=1: go test would take the result of tests/ from its cache when only
+# the binary that they build has changed.
+.PHONY: test
+test: peers ## run every test with the race detector
+	go run ./tests/suite -race -count=1 -timeout 9m ./...
+
+.PHONY: test-full
+test-full: peers ## run the long variants of the tests, and the fuzz targets
+	SALLYPORT_FULL=1 go run ./tests/suite -race -count=1 -timeout 30m ./tests/...
+	tests/fuzz.sh $(FUZZTIME)
+
+.PHONY: peers
+peers: ## install the programs that the tests run against (as root, with apt-get)
+	tests/peers.sh
+
+.PHONY: check
+check: check-format check-module check-scripts vet lint check-platforms ## run every static check
+
+.PHONY: check-format
+check-format:
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then \
+		echo "not formatted (gofmt -w):"; echo "$$unformatted"; exit 1; fi
+
+.PHONY: check-module
+check-module:
+	go mod tidy -diff
+	go mod verify
+
+.PHONY: check-scripts
+check-scripts:
+	@for script in .ci/run tests/*.sh; do sh -n "$$script" || exit 1; done
+
+.PHONY: vet
+vet:
+	go vet ./...
+
+.PHONY: lint
+lint: ## run the linters of .golangci.yml
+	$(GOLANGCI_LINT) run ./...
+
+.PHONY: check-platforms
+check-platforms: ## build for the other systems
+	@for platform in $(PLATFORMS); do \
+		echo "building for $$platform"; \
+		CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/} go build ./... || exit 1; \
+	done
+
+.PHONY: bench
+bench: ## run every benchmark
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: docker
+docker: ## build the container images (DOCKER=podman works too)
+	rm -rf bin/image && mkdir -p bin/image/certs bin/image/etc/ssl/certs
+	cp -L /etc/ssl/certs/ca-certificates.crt bin/image/etc/ssl/certs/ || \
+		echo "no CA certificates here: the image trusts nobody without --cacert" >&2
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/image/sallyport .
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/image/hello ./docker/hello
+	$(DOCKER) build --tag '$(IMAGE)' --tag sallyport:latest --file Dockerfile bin/image
+	$(DOCKER) build --tag sallyport-hello --file docker/hello/Dockerfile bin/image
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
+
+help:
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
