@@ -1,0 +1,57 @@
+// Package certloader holds a process's TLS identity and trust, and swaps them
+// while connections go on. A [Loader] gets them from somewhere, a [Source]
+// keeps the latest that loaded well, and the tls.Configs that the Source makes
+// use that for each new handshake:
+//
+//	source, err := certloader.New(ctx, certloader.Files(certloader.FileOptions{
+//		Cert:     "server.pem",
+//		Key:      "server-key.pem",
+//		CABundle: "ca.pem",
+//	}))
+//	…
+//	config := source.ServerConfig(certloader.ServerOptions{
+//		Authorize: auth.CommonName("alice"),
+//	})
+//	conn := tls.Server(raw, config)
+//	…
+//	err = source.Reload(ctx) // on a signal
+//
+// Peers are verified in tls.Config.VerifyConnection and nowhere else, because
+// that is what crypto/tls calls for every handshake, resumed ones included, so
+// that the trust of this moment decides. A refusal is a [*VerifyError] with a
+// stable reason.
+//
+// The package starts no goroutine and watches nothing: somebody else says when
+// to reload. It does not decide which verified peer may talk (that is the
+// Authorize function), and it never logs.
+package certloader
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+)
+
+// Material is what a [Loader] brings: an identity, trust, or both. It must not
+// change once it has been handed over.
+type Material struct {
+	// Identity is the certificate chain, leaf first, with a private key that
+	// fits the leaf, and with Leaf set. Nil is no identity.
+	Identity *tls.Certificate
+
+	// Origin says where Identity came from, as errors are to put it:
+	// "--cert server.pem".
+	Origin string
+
+	// Roots is what peers must chain to. Nil is the system's trust.
+	Roots *x509.CertPool
+
+	// CAs is the certificates that Roots was made of, for reports; empty where
+	// Roots is nil.
+	CAs []*x509.Certificate
+}
+
+// Loader gets fresh Material from files or from elsewhere. It returns all of it
+// or an error that names the flag and the file at fault. A [Source] calls it
+// from one goroutine at a time.
+type Loader func(context.Context) (*Material, error)

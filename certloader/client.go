@@ -1,0 +1,62 @@
+package certloader
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+)
+
+// ClientOptions says how [Source.ClientConfig] is to connect.
+type ClientOptions struct {
+	// ServerName is the DNS name or IP address that the server's certificate
+	// must be for, and the name sent to it (SNI; an IP address is not sent). It
+	// is required: without one every server is refused.
+	ServerName string
+
+	// Authorize decides about a server whose chain and name have been verified;
+	// it finds VerifiedChains set. Nil lets all such servers pass. It is called
+	// for every handshake, by many goroutines at once.
+	Authorize func(tls.ConnectionState) error
+
+	// NextProtos, CipherSuites and MaxVersion are as in ServerOptions.
+	NextProtos   []string
+	CipherSuites []uint16
+	MaxVersion   uint16
+}
+
+// ClientConfig returns a config for tls.Client that shows the current identity,
+// if there is one and the server asks for it, and verifies the server against
+// the current trust. Setting a ClientSessionCache on it is safe: resumed
+// sessions are verified like others. Sessions resume as whom they began,
+// though, so a reload's new identity shows once they have run out.
+func (s *Source) ClientConfig(opts ClientOptions) *tls.Config {
+	config := baseConfig(opts.NextProtos, opts.CipherSuites, opts.MaxVersion)
+	config.ServerName = opts.ServerName
+	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		if identity := s.current.Load().Identity; identity != nil {
+			return identity, nil
+		}
+		return new(tls.Certificate), nil // sends none
+	}
+	// crypto/tls would verify against a pool that never changes, and not again
+	// on resumption. VerifyConnection does all of it instead.
+	config.InsecureSkipVerify = true
+	config.VerifyConnection = func(cs tls.ConnectionState) error {
+		if opts.ServerName == "" {
+			return errors.New("no server name to verify the certificate against")
+		}
+		chains, err := s.verifyChain(cs, x509.ExtKeyUsageServerAuth)
+		if err != nil {
+			return err
+		}
+		if err := verifyName(cs.PeerCertificates[0], opts.ServerName); err != nil {
+			return err
+		}
+		if opts.Authorize == nil {
+			return nil
+		}
+		cs.VerifiedChains = chains
+		return opts.Authorize(cs)
+	}
+	return config
+}

@@ -1,0 +1,173 @@
+package certloader
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrClosed is what [Source.Reload] returns once the Source has been closed.
+var ErrClosed = errors.New("certificate source closed")
+
+// Source keeps the latest identity and trust that its [Loader] brought. It is
+// safe for concurrent use.
+type Source struct {
+	load    Loader
+	current atomic.Pointer[snapshot]
+
+	turn    chan struct{}   // holds one token while somebody loads
+	closing context.Context // ends when Close begins
+	close   func()          // idempotent
+}
+
+// snapshot is the state between two reloads. It never changes.
+type snapshot struct {
+	Material
+	intermediates []*x509.Certificate // the identity's chain without its leaf
+	generation    uint64              // grows when Roots changes
+}
+
+// New loads for the first time. An identity that has expired is taken: it may
+// be all there is, and its peers will say what they think of it.
+func New(ctx context.Context, load Loader) (*Source, error) {
+	material, err := load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	first, err := newSnapshot(material)
+	if err != nil {
+		return nil, err
+	}
+	closing, cancel := context.WithCancel(context.Background())
+	s := &Source{load: load, turn: make(chan struct{}, 1), closing: closing}
+	s.close = sync.OnceFunc(func() {
+		cancel()
+		s.turn <- struct{}{} // waits for a Reload in progress, and lets in no other
+	})
+	s.current.Store(first)
+	return s, nil
+}
+
+// Reload loads anew and, if all of it is good, swaps it in for the handshakes
+// that begin from now on; otherwise everything stays as it was. An identity
+// that is not valid now is an error (a [*VerifyError]), since the one in use
+// can be no worse. Calls wait for each other. Reload gives up when ctx ends,
+// and with [ErrClosed] when the Source is closed.
+func (s *Source) Reload(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.closing, cancel)()
+
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-s.closing.Done():
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	material, err := s.load(ctx)
+	if s.closing.Err() != nil {
+		return ErrClosed
+	}
+	if err != nil {
+		return err
+	}
+	next, err := newSnapshot(material)
+	if err != nil {
+		return err
+	}
+	if err := next.checkDates(time.Now()); err != nil {
+		return err
+	}
+	previous := s.current.Load()
+	next.generation = previous.generation
+	if !next.Roots.Equal(previous.Roots) {
+		next.generation++
+	}
+	s.current.Store(next)
+	return nil
+}
+
+// Close ends a Reload in progress, waits for it, and makes later ones return
+// [ErrClosed]. The configs made by the Source go on with what it held last, so
+// that connections can drain. Close may be called again and again; its error is
+// always nil.
+func (s *Source) Close() error {
+	s.close()
+	return nil
+}
+
+// HasIdentity reports whether there is a certificate to show.
+func (s *Source) HasIdentity() bool { return s.current.Load().Identity != nil }
+
+// Certificate roles, in [Certificate].
+const (
+	RoleIdentity     = "identity"
+	RoleIntermediate = "intermediate"
+	RoleCA           = "ca"
+)
+
+// Certificate describes one certificate in use, for reports.
+type Certificate struct {
+	Role     string // RoleIdentity, RoleIntermediate or RoleCA
+	Subject  string // distinguished name, as RFC 2253 writes it
+	Serial   string // hexadecimal
+	NotAfter time.Time
+}
+
+// Certificates describes what is in use now: the identity, its intermediates,
+// then the trusted CAs. Those of the system's trust are left out.
+func (s *Source) Certificates() []Certificate {
+	current := s.current.Load()
+	var all []Certificate
+	add := func(role string, certs ...*x509.Certificate) {
+		for _, cert := range certs {
+			all = append(all, Certificate{
+				Role:     role,
+				Subject:  cert.Subject.String(),
+				Serial:   cert.SerialNumber.Text(16),
+				NotAfter: cert.NotAfter,
+			})
+		}
+	}
+	if current.Identity != nil {
+		add(RoleIdentity, current.Identity.Leaf)
+	}
+	add(RoleIntermediate, current.intermediates...)
+	add(RoleCA, current.CAs...)
+	return all
+}
+
+func newSnapshot(material *Material) (*snapshot, error) {
+	s := &snapshot{Material: *material}
+	if s.Identity == nil {
+		return s, nil
+	}
+	if len(s.Identity.Certificate) == 0 || s.Identity.Leaf == nil || s.Identity.PrivateKey == nil {
+		return nil, fmt.Errorf("%s: the identity is incomplete", s.Origin)
+	}
+	for i, der := range s.Identity.Certificate[1:] {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("%s: certificate %d: %w", s.Origin, i+2, err)
+		}
+		s.intermediates = append(s.intermediates, cert)
+	}
+	return s, nil
+}
+
+// checkDates refuses an identity that peers would refuse at this time.
+func (s *snapshot) checkDates(now time.Time) error {
+	if s.Identity == nil {
+		return nil
+	}
+	if err := checkDates(s.Identity.Leaf, now); err != nil {
+		return fmt.Errorf("%s: %w", s.Origin, err)
+	}
+	return nil
+}

@@ -1,0 +1,267 @@
+package certloader_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sallyport/certloader"
+	"sallyport/devpki"
+)
+
+func TestNewReturnsWhatTheLoaderFailsWith(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("broken")
+	source, err := certloader.New(t.Context(), func(context.Context) (*certloader.Material, error) { return nil, broken })
+	if source != nil || !errors.Is(err, broken) {
+		t.Errorf("New = %v, %v", source, err)
+	}
+}
+
+func TestIncompleteIdentitiesAreRefused(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, devpki.Options{})
+	id := issue(t, ca, devpki.Request{CommonName: "server"})
+	for name, change := range map[string]func(*tls.Certificate){
+		"no certificate":       func(c *tls.Certificate) { c.Certificate = nil },
+		"no leaf":              func(c *tls.Certificate) { c.Leaf = nil },
+		"no key":               func(c *tls.Certificate) { c.PrivateKey = nil },
+		"garbage in the chain": func(c *tls.Certificate) { c.Certificate = append(c.Certificate, []byte("garbage")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			source, files := newSource(t, material(id, ca))
+			bad := material(id, ca)
+			change(bad.Identity)
+			files.Store(bad)
+			if err := source.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "--cert test.pem") {
+				t.Errorf("Reload: %v, want an error that names the origin", err)
+			}
+			if _, err := certloader.New(t.Context(), files.load); err == nil {
+				t.Error("New took it")
+			}
+		})
+	}
+}
+
+func TestAFailedReloadLeavesEverythingAsItWas(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, devpki.Options{CommonName: "test CA"})
+	other := newCA(t, devpki.Options{CommonName: "other CA"})
+	now := time.Now()
+	for _, test := range []struct {
+		name   string
+		next   *certloader.Material
+		reason string
+		text   string
+	}{
+		{
+			name: "expired", reason: "expired", text: "expired at",
+			next: material(issue(t, ca, devpki.Request{CommonName: "next", NotBefore: now.Add(-2 * time.Hour), NotAfter: now.Add(-time.Hour)}), other),
+		},
+		{
+			name: "not yet valid", reason: "not_yet_valid", text: "not valid before",
+			next: material(issue(t, ca, devpki.Request{CommonName: "next", NotBefore: now.Add(time.Hour), NotAfter: now.Add(2 * time.Hour)}), other),
+		},
+		{name: "broken", reason: "none", text: "incomplete", next: &certloader.Material{Origin: "--cert test.pem", Identity: new(tls.Certificate)}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			source, files := newSource(t, material(issue(t, ca, devpki.Request{DNSNames: []string{"localhost"}}), ca))
+			server := source.ServerConfig(certloader.ServerOptions{Authorize: allow})
+			before := source.Certificates()
+
+			files.Store(test.next)
+			err := source.Reload(t.Context())
+			if err == nil || reason(err) != test.reason {
+				t.Fatalf("Reload: %v, reason %s", err, reason(err))
+			}
+			for _, part := range []string{"--cert test.pem: ", test.text} {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("error %q does not tell of %q", err, part)
+				}
+			}
+			if after := source.Certificates(); !slices.Equal(before, after) {
+				t.Errorf("now %v, before %v", after, before)
+			}
+			client, _ := newSource(t, material(issue(t, ca, devpki.Request{CommonName: "alice"}), ca))
+			if err := shake(t, client.ClientConfig(certloader.ClientOptions{ServerName: "localhost"}), server).err(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestAnExpiredIdentityLoadsAtStart(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, devpki.Options{})
+	end := time.Now().Add(-time.Hour).UTC().Truncate(time.Second)
+	source, _ := newSource(t, material(issue(t, ca, devpki.Request{CommonName: "old", NotBefore: end.Add(-time.Hour), NotAfter: end}), ca))
+	if got := source.Certificates()[0].NotAfter; !got.Equal(end) {
+		t.Errorf("NotAfter = %s, want %s", got, end)
+	}
+}
+
+func TestCertificatesDescribesWhatIsInUse(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, devpki.Options{CommonName: "test CA"})
+	sub, err := ca.Intermediate(devpki.Options{CommonName: "sub CA"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := issue(t, sub, devpki.Request{CommonName: "server", OrganizationalUnits: []string{"eng"}})
+	source, files := newSource(t, material(id, ca))
+
+	describe := func(role, subject string, cert *x509.Certificate) certloader.Certificate {
+		return certloader.Certificate{Role: role, Subject: subject, Serial: cert.SerialNumber.Text(16), NotAfter: cert.NotAfter}
+	}
+	want := []certloader.Certificate{
+		describe("identity", "CN=server,OU=eng", id.Leaf),
+		describe("intermediate", "CN=sub CA", sub.Certificate()),
+		describe("ca", "CN=test CA", ca.Certificate()),
+	}
+	if got := source.Certificates(); !slices.Equal(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	if !source.HasIdentity() {
+		t.Error("HasIdentity is false")
+	}
+	swap(t, source, files, material(nil, nil))
+	if got := source.Certificates(); len(got) != 0 || source.HasIdentity() {
+		t.Errorf("with neither identity nor trust: %v, HasIdentity %t", got, source.HasIdentity())
+	}
+}
+
+func TestReloadsWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var loading, most, loads atomic.Int32
+		source, err := certloader.New(t.Context(), func(context.Context) (*certloader.Material, error) {
+			most.Store(max(most.Load(), loading.Add(1)))
+			defer loading.Add(-1)
+			loads.Add(1)
+			time.Sleep(time.Second)
+			return new(certloader.Material), nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		for range 5 {
+			all.Go(func() {
+				if err := source.Reload(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		// One that gives up waiting for its turn.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		synctest.Wait()
+		if err := source.Reload(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Reload with an ended context: %v", err)
+		}
+		all.Wait()
+		if most.Load() != 1 || loads.Load() != 6 {
+			t.Errorf("%d loads, %d at once", loads.Load(), most.Load())
+		}
+		if err := source.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestCloseEndsAReloadAndRefusesLaterOnes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		first := true
+		source, err := certloader.New(t.Context(), func(ctx context.Context) (*certloader.Material, error) {
+			if first {
+				first = false
+				return new(certloader.Material), nil
+			}
+			<-ctx.Done()
+			time.Sleep(time.Minute) // a loader that takes its time to end
+			return nil, ctx.Err()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		loading, waiting := make(chan error, 1), make(chan error, 1)
+		go func() { loading <- source.Reload(t.Context()) }()
+		synctest.Wait()
+		go func() { waiting <- source.Reload(t.Context()) }()
+		synctest.Wait()
+
+		began := time.Now()
+		if err := source.Close(); err != nil {
+			t.Error(err)
+		}
+		if waited := time.Since(began); waited != time.Minute {
+			t.Errorf("Close waited %s for the loader, want a minute", waited)
+		}
+		for name, result := range map[string]chan error{"loading": loading, "waiting": waiting} {
+			if err := <-result; !errors.Is(err, certloader.ErrClosed) {
+				t.Errorf("the Reload that was %s: %v", name, err)
+			}
+		}
+		if err := source.Reload(t.Context()); !errors.Is(err, certloader.ErrClosed) {
+			t.Errorf("a later Reload: %v", err)
+		}
+		if err := source.Close(); err != nil {
+			t.Errorf("Close again: %v", err)
+		}
+	})
+}
+
+// Each handshake sees identity and trust that belong together, however reloads
+// fall.
+func TestHandshakesDuringReloads(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, devpki.Options{})
+	server := material(issue(t, ca, devpki.Request{DNSNames: []string{"localhost"}}), ca)
+	renewed := material(issue(t, ca, devpki.Request{DNSNames: []string{"localhost"}}), ca)
+	source, files := newSource(t, server)
+	config := source.ServerConfig(certloader.ServerOptions{Authorize: allow})
+	alice, _ := newSource(t, material(issue(t, ca, devpki.Request{CommonName: "alice"}), ca))
+	client := alice.ClientConfig(certloader.ClientOptions{ServerName: "localhost"})
+	client.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+
+	done := make(chan struct{})
+	var reloader, shakers sync.WaitGroup
+	reloader.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			files.Store([]*certloader.Material{server, renewed}[i%2])
+			if err := source.Reload(t.Context()); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 4 {
+		shakers.Go(func() {
+			for range 25 {
+				if err := shake(t, client, config).err(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	shakers.Wait()
+	close(done)
+	reloader.Wait()
+}

@@ -1,0 +1,141 @@
+package certloader
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// VerifyError is the refusal of a certificate.
+type VerifyError struct {
+	// Certificate is the one at fault: the peer's own, or one in its chain. Nil
+	// if the peer showed none.
+	Certificate *x509.Certificate
+
+	// Err is the cause as crypto/x509 gave it; nil where there was none.
+	Err error
+
+	reason string
+	detail string
+}
+
+// Error names the certificate's subject and issuer, and the dates or names that
+// matter. What the peer chose is quoted or made printable, and cut to length.
+func (e *VerifyError) Error() string {
+	if e.Certificate == nil {
+		return e.detail
+	}
+	return fmt.Sprintf("certificate %q issued by %q: %s",
+		printable(e.Certificate.Subject.String()), printable(e.Certificate.Issuer.String()), printable(e.detail))
+}
+
+// Unwrap returns Err.
+func (e *VerifyError) Unwrap() error { return e.Err }
+
+// Reason is what is wrong in one stable word, for logs and metrics:
+// no_certificate, unknown_ca, expired, not_yet_valid, name_mismatch, or
+// bad_certificate for all else (wrong usage, broken constraint…).
+func (e *VerifyError) Reason() string { return e.reason }
+
+// The reasons of a VerifyError.
+const (
+	reasonNoCertificate  = "no_certificate"
+	reasonUnknownCA      = "unknown_ca"
+	reasonExpired        = "expired"
+	reasonNotYetValid    = "not_yet_valid"
+	reasonNameMismatch   = "name_mismatch"
+	reasonBadCertificate = "bad_certificate"
+)
+
+// verifyChain checks the peer's chain against the trust of this moment and
+// returns the chains that hold (RFC 5280, 6.1). Usage is what the peer's
+// certificate must be good for.
+func (s *Source) verifyChain(cs tls.ConnectionState, usage x509.ExtKeyUsage) ([][]*x509.Certificate, error) {
+	if len(cs.PeerCertificates) == 0 {
+		return nil, &VerifyError{reason: reasonNoCertificate, detail: "the peer showed no certificate"}
+	}
+	leaf := cs.PeerCertificates[0]
+	intermediates := x509.NewCertPool()
+	for _, cert := range cs.PeerCertificates[1:] {
+		intermediates.AddCert(cert)
+	}
+	now := time.Now()
+	chains, err := leaf.Verify(x509.VerifyOptions{
+		Roots:         s.current.Load().Roots,
+		Intermediates: intermediates,
+		CurrentTime:   now,
+		KeyUsages:     []x509.ExtKeyUsage{usage},
+	})
+	if err != nil {
+		return nil, chainError(leaf, err, now)
+	}
+	return chains, nil
+}
+
+// verifyName checks that cert is for host, a DNS name or an IP address
+// (RFC 9525; the common name counts for nothing).
+func verifyName(cert *x509.Certificate, host string) error {
+	name := host
+	// The zone of a link-local address means something on this machine alone.
+	if addr, err := netip.ParseAddr(host); err == nil {
+		name = addr.WithZone("").String()
+	}
+	if err := cert.VerifyHostname(name); err != nil {
+		return &VerifyError{Certificate: cert, Err: err, reason: reasonNameMismatch, detail: withoutPackage(err)}
+	}
+	return nil
+}
+
+// chainError gives what crypto/x509 said about leaf's chain a reason.
+func chainError(leaf *x509.Certificate, err error, now time.Time) error {
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
+		if invalid.Reason == x509.Expired && invalid.Cert != nil {
+			if dates := checkDates(invalid.Cert, now); dates != nil {
+				dates.Err = err
+				return dates
+			}
+		}
+		return &VerifyError{Certificate: leaf, Err: err, reason: reasonBadCertificate, detail: withoutPackage(err)}
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return &VerifyError{Certificate: leaf, Err: err, reason: reasonUnknownCA, detail: "not signed by a trusted CA"}
+	}
+	if _, ok := errors.AsType[x509.SystemRootsError](err); ok {
+		return &VerifyError{Certificate: leaf, Err: err, reason: reasonUnknownCA, detail: "the system's trusted CAs cannot be loaded; name some with --cacert"}
+	}
+	return &VerifyError{Certificate: leaf, Err: err, reason: reasonBadCertificate, detail: withoutPackage(err)}
+}
+
+// checkDates returns nil if cert is valid now, else what is wrong.
+func checkDates(cert *x509.Certificate, now time.Time) *VerifyError {
+	switch {
+	case now.Before(cert.NotBefore):
+		return &VerifyError{Certificate: cert, reason: reasonNotYetValid, detail: "not valid before " + cert.NotBefore.Format(time.RFC3339)}
+	case now.After(cert.NotAfter):
+		return &VerifyError{Certificate: cert, reason: reasonExpired, detail: "expired at " + cert.NotAfter.Format(time.RFC3339)}
+	}
+	return nil
+}
+
+func withoutPackage(err error) string { return strings.TrimPrefix(err.Error(), "x509: ") }
+
+// printable makes text that a peer may have chosen fit for a line of log.
+func printable(text string) string {
+	const limit = 256
+	var out strings.Builder
+	for i, r := range text {
+		if i >= limit {
+			return out.String() + "…"
+		}
+		if !unicode.IsPrint(r) {
+			r = unicode.ReplacementChar
+		}
+		out.WriteRune(r)
+	}
+	return out.String()
+}
