@@ -1,0 +1,253 @@
+package socket
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// parse is ParseAddress for addresses that are right by construction.
+func parse(t *testing.T, text string) Address {
+	t.Helper()
+	a, err := ParseAddress(text)
+	if err != nil {
+		t.Fatalf("ParseAddress(%q): %v", text, err)
+	}
+	return a
+}
+
+// freePort is a TCP address on host that nothing listens on.
+func freePort(t *testing.T, host string) Address {
+	t.Helper()
+	ln, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		t.Skipf("cannot listen on %s here: %v", host, err)
+	}
+	defer ln.Close()
+	return parse(t, ln.Addr().String())
+}
+
+// unixPath is a UNIX address in a directory of the test's own.
+func unixPath(t *testing.T) Address {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "socket") // t.TempDir may be too long for sockaddr_un
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return parse(t, "unix:"+filepath.Join(dir, "s"))
+}
+
+func listen(t *testing.T, a Address) net.Listener {
+	t.Helper()
+	ln, err := Listen(t.Context(), a)
+	if err != nil {
+		t.Fatalf("Listen(%v): %v", a, err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	return ln
+}
+
+// roundTrip dials a, sends a line and wants it from ln.
+func roundTrip(t *testing.T, ln net.Listener, a Address) {
+	t.Helper()
+	conn, err := Dialer(a)(t.Context())
+	if err != nil {
+		t.Fatalf("dialling %v: %v", a, err)
+	}
+	defer conn.Close()
+	peer, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	if _, err := io.WriteString(conn, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 5)
+	if _, err := io.ReadFull(peer, got); err != nil || string(got) != "hello" {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
+
+func TestListenAndDial(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		addr func(*testing.T) Address
+	}{
+		{"IPv4", func(t *testing.T) Address { return freePort(t, "127.0.0.1") }},
+		{"IPv6", func(t *testing.T) Address { return freePort(t, "::1") }},
+		{"host name", func(t *testing.T) Address {
+			return Address{network: "tcp", host: "localhost", port: freePort(t, "127.0.0.1").port}
+		}},
+		{"every interface", func(t *testing.T) Address {
+			return Address{network: "tcp", port: freePort(t, "127.0.0.1").port}
+		}},
+		{"UNIX", unixPath},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			a := tt.addr(t)
+			roundTrip(t, listen(t, a), a)
+		})
+	}
+}
+
+func TestListenUNIXRemovesItsFile(t *testing.T) {
+	t.Parallel()
+	a := unixPath(t)
+	ln := listen(t, a)
+	if _, err := os.Lstat(a.Path()); err != nil {
+		t.Fatalf("while listening: %v", err)
+	}
+	ln.Close()
+	if _, err := os.Lstat(a.Path()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after Close the file is still there: %v", err)
+	}
+}
+
+func TestListenUNIXReplacesAStaleSocket(t *testing.T) {
+	t.Parallel()
+	a := unixPath(t)
+	left, err := net.Listen("unix", a.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	left.(*net.UnixListener).SetUnlinkOnClose(false)
+	left.Close()
+
+	roundTrip(t, listen(t, a), a)
+}
+
+func TestListenUNIXLeavesALiveSocketAlone(t *testing.T) {
+	t.Parallel()
+	a := unixPath(t)
+	live := listen(t, a)
+	// The probe below waits in the backlog until somebody takes it.
+	second, err := Listen(t.Context(), a)
+	if err == nil {
+		second.Close()
+		t.Fatal("a live socket was taken over")
+	}
+	want := "listen unix " + a.Path() + ": another process serves this socket; stop it or choose another path"
+	if err.Error() != want {
+		t.Errorf("error %q, want %q", err, want)
+	}
+	probe, err := live.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	probe.Close()
+	roundTrip(t, live, a)
+}
+
+func TestListenUNIXLeavesOtherFilesAlone(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		create func(path string) error
+		want   string
+	}{
+		{"a file", func(path string) error { return os.WriteFile(path, []byte("precious"), 0o600) }, "there is a file that is not a socket"},
+		{"a directory", func(path string) error { return os.Mkdir(path, 0o700) }, "there is a file that is not a socket"},
+		{"a symbolic link", func(path string) error { return os.Symlink("elsewhere", path) }, "there is a file that is not a socket"},
+		{"a datagram socket", func(path string) error {
+			conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+			if err == nil {
+				t.Cleanup(func() { conn.Close() })
+			}
+			return err
+		}, "the socket is taken"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			a := unixPath(t)
+			if err := tt.create(a.Path()); err != nil {
+				t.Fatal(err)
+			}
+			ln, err := Listen(t.Context(), a)
+			if err == nil {
+				ln.Close()
+				t.Fatal("it was replaced")
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %q, want it to say %q", err, tt.want)
+			}
+			if _, err := os.Lstat(a.Path()); err != nil {
+				t.Errorf("it is gone: %v", err)
+			}
+		})
+	}
+}
+
+func TestListenUNIXNamesAMissingDirectory(t *testing.T) {
+	t.Parallel()
+	a := parse(t, unixPath(t).String()+"/below/s")
+	if ln, err := Listen(t.Context(), a); err == nil {
+		ln.Close()
+		t.Fatal("listening in a directory that is not there")
+	} else if !strings.Contains(err.Error(), a.Path()) {
+		t.Errorf("error %q does not name %s", err, a.Path())
+	}
+}
+
+func TestZeroAddressOpensNothing(t *testing.T) {
+	t.Parallel()
+	if ln, err := Listen(t.Context(), Address{}); err == nil {
+		ln.Close()
+		t.Error("Listen opened something")
+	}
+	if conn, err := Dialer(Address{})(t.Context()); err == nil {
+		conn.Close()
+		t.Error("the dialer reached something")
+	}
+	if err := Resolve(t.Context(), Address{}); err == nil {
+		t.Error("Resolve found something")
+	}
+}
+
+func TestDialerObeysItsContext(t *testing.T) {
+	t.Parallel()
+	a := freePort(t, "127.0.0.1")
+	listen(t, a)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if conn, err := Dialer(a)(ctx); err == nil {
+		conn.Close()
+		t.Error("dialled with a context that had ended")
+	}
+}
+
+func TestDialerTriesEveryAddressOfAName(t *testing.T) {
+	t.Parallel()
+	// localhost may be ::1 first; only 127.0.0.1 is served.
+	a := freePort(t, "127.0.0.1")
+	ln := listen(t, a)
+	roundTrip(t, ln, Address{network: "tcp", host: "localhost", port: a.port})
+}
+
+func TestResolve(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"localhost:80", "127.0.0.1:80", "[::1]:80", "[fe80::1%nosuch]:80", ":80", "unix:/nowhere"} {
+		if err := Resolve(t.Context(), parse(t, text)); err != nil {
+			t.Errorf("Resolve(%s): %v", text, err)
+		}
+	}
+	var dns *net.DNSError
+	if err := Resolve(t.Context(), parse(t, "nosuchhost.invalid:80")); !errors.As(err, &dns) {
+		t.Errorf("Resolve of a name that does not exist: %v, want a *net.DNSError", err)
+	}
+}
