@@ -1,0 +1,105 @@
+package config
+
+// commandSet is a set of commands, one bit each.
+type commandSet uint
+
+const (
+	inServer commandSet = 1 << iota
+	inClient
+	inCertsInit
+	inCertsIssue
+
+	inTunnel     = inServer | inClient
+	inCerts      = inCertsInit | inCertsIssue
+	everyCommand = inTunnel | inCerts
+)
+
+// command is one command as operators know it.
+type command struct {
+	set       commandSet // its own bit
+	name      string     // as typed, with a space before a subcommand
+	summary   string     // what it does, as one sentence without its dot
+	details   string     // what else to know before the flags
+	arguments []argument
+	examples  []example
+}
+
+// argument is a positional argument, which is always required.
+type argument struct {
+	name, help string
+	set        func(*draft, string) error
+}
+
+// example is a command line worth copying.
+type example struct{ why, line string }
+
+// commands are all commands, in the order in which help shows them.
+var commands = []command{
+	{
+		set:     inServer,
+		name:    "server",
+		summary: "Accept TLS and forward plaintext to a local target",
+		details: "Clients need a certificate of a trusted CA, and an access flag that lets them in.",
+		examples: []example{
+			{
+				"in front of a web server, for two clients",
+				"sallyport server --listen :8443 --target localhost:8080 --cert server.pem --key server-key.pem --cacert ca.pem --allow-cn alice --allow-cn bob",
+			},
+			{
+				"in front of Redis on a UNIX socket, with a status port",
+				"sallyport server --listen :6380 --target unix:/run/redis.sock --keystore server-combined.pem --cacert ca.pem --allow-ou cache-users --status localhost:6060",
+			},
+		},
+	},
+	{
+		set:     inClient,
+		name:    "client",
+		summary: "Accept plaintext locally and forward it over TLS",
+		details: "The target's certificate must be of a trusted CA and for the target's host name.",
+		examples: []example{
+			{
+				"reach a TLS service from a program that speaks none",
+				"sallyport client --listen localhost:8080 --target web.example.com:8443 --cert client.pem --key client-key.pem --cacert ca.pem",
+			},
+			{
+				"reach it without a certificate of one's own",
+				"sallyport client --listen unix:/run/web.sock --target web.example.com:443 --disable-authentication",
+			},
+		},
+	},
+	{
+		set:     inCertsInit,
+		name:    "certs init",
+		summary: "Make a development CA, a server and a client identity",
+		details: "All certificates are for localhost, 127.0.0.1 and ::1, and for what the flags add. Not for production.",
+		arguments: []argument{
+			{"DIR", "directory to write to; made if it is not there", setDir},
+		},
+		examples: []example{
+			{"make what the other examples use", "sallyport certs init certs"},
+		},
+	},
+	{
+		set:     inCertsIssue,
+		name:    "certs issue",
+		summary: "Make one more identity of a development CA",
+		details: "The certificate is for localhost, 127.0.0.1 and ::1, and for what the flags add. Not for production.",
+		arguments: []argument{
+			{"DIR", "directory that sallyport certs init made", setDir},
+			{"NAME", "common name, and first part of the files' names", setIdentityName},
+		},
+		examples: []example{
+			{"an identity for a service with a DNS name", "sallyport certs issue certs web --dns-name web.example.com"},
+		},
+	},
+}
+
+// findCommand is the command with this full name, or nil.
+func findCommand(name string) *command {
+	for i := range commands {
+		if commands[i].name == name {
+			return &commands[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,407 @@
+package config
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sallyport/auth"
+	"sallyport/socket"
+)
+
+// environment is a process environment made of NAME=VALUE pairs.
+func environment(pairs ...string) func(string) (string, bool) {
+	values := make(map[string]string)
+	for _, pair := range pairs {
+		name, value, _ := strings.Cut(pair, "=")
+		values[name] = value
+	}
+	return func(name string) (string, bool) {
+		value, ok := values[name]
+		return value, ok
+	}
+}
+
+// parse is Parse without an environment, of a line with arguments separated by
+// single blanks.
+func parse(line string) (Command, error) {
+	return Parse(strings.Split(line, " "), environment(), io.Discard, "v1.2.3")
+}
+
+// mustParse wants line to be a *Sidecar with one tunnel.
+func mustParse(t *testing.T, args []string, env ...string) (*Sidecar, *Tunnel) {
+	t.Helper()
+	command, err := Parse(args, environment(env...), io.Discard, "v1.2.3")
+	if err != nil {
+		t.Fatalf("Parse(%q): %v", args, err)
+	}
+	sidecar, ok := command.(*Sidecar)
+	if !ok || len(sidecar.Tunnels) != 1 {
+		t.Fatalf("Parse(%q) = %+v, want a *Sidecar with one tunnel", args, command)
+	}
+	return sidecar, &sidecar.Tunnels[0]
+}
+
+func address(t *testing.T, text string) socket.Address {
+	t.Helper()
+	a, err := socket.ParseAddress(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func pattern(t *testing.T, text string) auth.URIPattern {
+	t.Helper()
+	p, err := auth.ParseURIPattern(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// comparable types with unexported fields.
+var byValue = cmp.Options{
+	cmp.Comparer(func(a, b socket.Address) bool { return a == b }),
+	cmp.Comparer(func(a, b auth.URIPattern) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+}
+
+// The least that server and client mode need.
+const (
+	leastServer = "server --listen :8443 --target localhost:8080 --keystore id.pem --allow-all"
+	leastClient = "client --listen localhost:8080 --target web.example.com:8443 --keystore id.pem"
+)
+
+// safeSuites is what --cipher-suites AES,CHACHA, the default, stands for.
+var safeSuites = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+}
+
+func TestLeastServerHasTheDefaults(t *testing.T) {
+	t.Parallel()
+	got, _ := mustParse(t, strings.Fields(leastServer))
+	want := &Sidecar{
+		Tunnels: []Tunnel{{
+			Name:           "server",
+			Mode:           Server,
+			Listen:         address(t, ":8443"),
+			Target:         address(t, "localhost:8080"),
+			Identity:       Identity{Keystore: "id.pem"},
+			Access:         Access{All: true},
+			TLS:            TLS{CipherSuites: safeSuites},
+			ConnectTimeout: 10 * time.Second,
+			CloseTimeout:   time.Minute,
+		}},
+		MetricsPrefix:   "ghostunnel",
+		Log:             Log{Format: LogText, Level: slog.LevelInfo},
+		ShutdownTimeout: 5 * time.Minute,
+	}
+	if diff := cmp.Diff(want, got, byValue); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestLeastClientHasTheDefaults(t *testing.T) {
+	t.Parallel()
+	_, got := mustParse(t, strings.Fields(leastClient))
+	want := &Tunnel{
+		Name:           "client",
+		Mode:           Client,
+		Listen:         address(t, "localhost:8080"),
+		Target:         address(t, "web.example.com:8443"),
+		Identity:       Identity{Keystore: "id.pem"},
+		ServerName:     "web.example.com",
+		TLS:            TLS{CipherSuites: safeSuites},
+		ConnectTimeout: 10 * time.Second,
+		CloseTimeout:   time.Minute,
+	}
+	if diff := cmp.Diff(want, got, byValue); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestEverySettingDoesSomething adds one flag, or more, to a line that has the
+// rest, and looks for what differs from the least line of that mode. A row of
+// the table without a case here fails.
+func TestEverySettingDoesSomething(t *testing.T) {
+	t.Parallel()
+	const (
+		bareServer = "server --listen :8443 --target localhost:8080 --keystore id.pem"
+		noIdentity = "server --listen :8443 --target localhost:8080 --allow-all"
+		anonymous  = "client --listen localhost:8080 --target web.example.com:8443"
+	)
+	tests := []struct {
+		line, flags string
+		set         func(*Sidecar, *Tunnel) // makes what is wanted of the least line
+	}{
+		{"server --target localhost:8080 --keystore id.pem --allow-all", "--listen unix:/run/s", func(_ *Sidecar, u *Tunnel) { u.Listen = address(t, "unix:/run/s") }},
+		{"server --listen :8443 --keystore id.pem --allow-all", "--target unix:/run/s", func(_ *Sidecar, u *Tunnel) { u.Target = address(t, "unix:/run/s") }},
+		{"server --listen :8443 --keystore id.pem --allow-all", "--target db.example.com:80 --unsafe-target", func(_ *Sidecar, u *Tunnel) { u.Target = address(t, "db.example.com:80") }},
+		{"client --target web.example.com:8443 --keystore id.pem", "--listen :8080 --unsafe-listen", func(_ *Sidecar, u *Tunnel) { u.Listen = address(t, ":8080") }},
+		{leastServer, "--skip-resolve", func(_ *Sidecar, u *Tunnel) { u.SkipResolve = true }},
+		{leastServer, "--no-skip-resolve", func(*Sidecar, *Tunnel) {}},
+
+		{noIdentity, "--keystore id.p12", func(_ *Sidecar, u *Tunnel) { u.Identity = Identity{Keystore: "id.p12"} }},
+		{leastServer, "--storepass hunter2", func(_ *Sidecar, u *Tunnel) { u.Identity.Password = "hunter2" }},
+		{leastServer, "--storepass=", func(*Sidecar, *Tunnel) {}},
+		{leastServer, "--storepass @hunter2", func(_ *Sidecar, u *Tunnel) { u.Identity.Password = "@hunter2" }},
+		{leastServer, "--storepass-file pass", func(_ *Sidecar, u *Tunnel) { u.Identity.PasswordFile = "pass" }},
+		{noIdentity, "--cert c.pem --key k.pem", func(_ *Sidecar, u *Tunnel) { u.Identity = Identity{Cert: "c.pem", Key: "k.pem"} }},
+		// Ghostunnel ignores a password that opens nothing, and so does this.
+		{noIdentity, "--cert c.pem --key k.pem --storepass x", func(_ *Sidecar, u *Tunnel) { u.Identity = Identity{Cert: "c.pem", Key: "k.pem", Password: "x"} }},
+		{leastServer, "--cacert ca.pem", func(_ *Sidecar, u *Tunnel) { u.CACert = "ca.pem" }},
+		{leastServer, "--timed-reload 1h", func(s *Sidecar, _ *Tunnel) { s.TimedReload = time.Hour }},
+
+		{bareServer, "--allow-all", func(_ *Sidecar, u *Tunnel) { u.Access = Access{All: true} }},
+		{bareServer, "--allow-cn a --allow-cn b", func(_ *Sidecar, u *Tunnel) { u.Access = Access{CommonNames: []string{"a", "b"}} }},
+		{bareServer, "--allow-ou a --allow-ou b", func(_ *Sidecar, u *Tunnel) { u.Access = Access{OrganizationalUnits: []string{"a", "b"}} }},
+		{bareServer, "--allow-dns a --allow-dns-san b", func(_ *Sidecar, u *Tunnel) { u.Access = Access{DNSNames: []string{"a", "b"}} }},
+		{bareServer, "--allow-uri spiffe://a/* --allow-uri-san b", func(_ *Sidecar, u *Tunnel) {
+			u.Access = Access{URIs: []auth.URIPattern{pattern(t, "spiffe://a/*"), pattern(t, "b")}}
+		}},
+		{bareServer, "--allow-ip 192.0.2.1 --allow-ip-san ::1", func(_ *Sidecar, u *Tunnel) {
+			u.Access = Access{IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("::1")}}
+		}},
+		{bareServer, "--allow-ip ::ffff:192.0.2.1", func(_ *Sidecar, u *Tunnel) {
+			u.Access = Access{IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+		}},
+		{bareServer, "--allow-cn a --no-allow-all", func(_ *Sidecar, u *Tunnel) { u.Access = Access{CommonNames: []string{"a"}} }},
+		{bareServer, "--disable-authentication", func(_ *Sidecar, u *Tunnel) {
+			u.DisableAuthentication = true
+			u.Access = Access{}
+		}},
+		{leastClient, "--verify-cn a --verify-cn b", func(_ *Sidecar, u *Tunnel) { u.Access = Access{CommonNames: []string{"a", "b"}} }},
+		{leastClient, "--verify-ou a --verify-ou b", func(_ *Sidecar, u *Tunnel) { u.Access = Access{OrganizationalUnits: []string{"a", "b"}} }},
+		{leastClient, "--verify-dns a --verify-dns-san b", func(_ *Sidecar, u *Tunnel) { u.Access = Access{DNSNames: []string{"a", "b"}} }},
+		{leastClient, "--verify-uri a/** --verify-uri-san b", func(_ *Sidecar, u *Tunnel) {
+			u.Access = Access{URIs: []auth.URIPattern{pattern(t, "a/**"), pattern(t, "b")}}
+		}},
+		{leastClient, "--verify-ip 192.0.2.1 --verify-ip-san ::1", func(_ *Sidecar, u *Tunnel) {
+			u.Access = Access{IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("::1")}}
+		}},
+		{leastClient, "--override-server-name other.example.com", func(_ *Sidecar, u *Tunnel) { u.ServerName = "other.example.com" }},
+		{leastClient, "--override-server-name 2001:DB8::1", func(_ *Sidecar, u *Tunnel) { u.ServerName = "2001:db8::1" }},
+		{anonymous, "--disable-authentication", func(_ *Sidecar, u *Tunnel) {
+			u.DisableAuthentication = true
+			u.Identity = Identity{}
+		}},
+		{anonymous, "--disable-authentication --verify-cn a", func(_ *Sidecar, u *Tunnel) {
+			u.DisableAuthentication = true
+			u.Identity = Identity{}
+			u.Access = Access{CommonNames: []string{"a"}}
+		}},
+
+		{leastServer, "--connect-timeout 3s", func(_ *Sidecar, u *Tunnel) { u.ConnectTimeout = 3 * time.Second }},
+		{leastServer, "--close-timeout 0", func(_ *Sidecar, u *Tunnel) { u.CloseTimeout = 0 }},
+		{leastServer, "--idle-timeout 1m30s", func(_ *Sidecar, u *Tunnel) { u.IdleTimeout = 90 * time.Second }},
+		{leastServer, "--max-conn-lifetime 2h", func(_ *Sidecar, u *Tunnel) { u.MaxConnLifetime = 2 * time.Hour }},
+		{leastServer, "--max-concurrent-conns 7", func(_ *Sidecar, u *Tunnel) { u.MaxConns = 7 }},
+		{leastServer, "--shutdown-timeout 1s", func(s *Sidecar, _ *Tunnel) { s.ShutdownTimeout = time.Second }},
+
+		{leastServer, "--cipher-suites CHACHA,AES", func(_ *Sidecar, u *Tunnel) {
+			u.TLS.CipherSuites = append(safeSuites[4:6:6], safeSuites[:4]...)
+		}},
+		{leastServer, "--cipher-suites UNSAFE-AZURE --allow-unsafe-cipher-suites", func(_ *Sidecar, u *Tunnel) {
+			u.TLS.CipherSuites = []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256}
+		}},
+		{leastServer, "--max-tls-version TLS1.2", func(_ *Sidecar, u *Tunnel) { u.TLS.MaxVersion = tls.VersionTLS12 }},
+		{leastServer, "--max-tls-version TLS1.3", func(_ *Sidecar, u *Tunnel) { u.TLS.MaxVersion = tls.VersionTLS13 }},
+
+		{leastServer, "--status localhost:6060", func(s *Sidecar, _ *Tunnel) { s.Status = Status{Listen: address(t, "localhost:6060"), TLS: true} }},
+		{leastServer, "--status https://localhost:6060", func(s *Sidecar, _ *Tunnel) { s.Status = Status{Listen: address(t, "localhost:6060"), TLS: true} }},
+		{leastServer, "--status http://localhost:6060", func(s *Sidecar, _ *Tunnel) { s.Status = Status{Listen: address(t, "localhost:6060")} }},
+		{leastServer, "--status unix:/run/status", func(s *Sidecar, _ *Tunnel) { s.Status = Status{Listen: address(t, "unix:/run/status")} }},
+		{anonymous, "--disable-authentication --status localhost:6060", func(s *Sidecar, u *Tunnel) {
+			u.DisableAuthentication = true
+			u.Identity = Identity{}
+			s.Status = Status{Listen: address(t, "localhost:6060")}
+		}},
+		{leastServer, "--target-status http://localhost/health?token=x", func(_ *Sidecar, u *Tunnel) {
+			u.TargetStatus = &url.URL{Scheme: "http", Host: "localhost", Path: "/health", RawQuery: "token=x"}
+		}},
+		{leastServer, "--status unix:/s --enable-pprof", func(s *Sidecar, _ *Tunnel) { s.Status = Status{Listen: address(t, "unix:/s"), Pprof: true} }},
+		{leastServer, "--status unix:/s --enable-shutdown", func(s *Sidecar, _ *Tunnel) { s.Status = Status{Listen: address(t, "unix:/s"), Shutdown: true} }},
+		{leastServer, "--metrics-prefix mine", func(s *Sidecar, _ *Tunnel) { s.MetricsPrefix = "mine" }},
+
+		{leastServer, "--quiet all", func(s *Sidecar, _ *Tunnel) { s.Log.Quiet.All = true }},
+		{leastServer, "--quiet conns --quiet conn-errs --quiet handshake-errs", func(s *Sidecar, _ *Tunnel) {
+			s.Log.Quiet = Quiet{Conns: true, ConnErrors: true, HandshakeErrors: true}
+		}},
+		{leastServer, "--log-format json", func(s *Sidecar, _ *Tunnel) { s.Log.Format = LogJSON }},
+		{leastServer, "--log-level debug", func(s *Sidecar, _ *Tunnel) { s.Log.Level = slog.LevelDebug }},
+		{leastServer, "--log-level warn", func(s *Sidecar, _ *Tunnel) { s.Log.Level = slog.LevelWarn }},
+		{leastServer, "--log-level error", func(s *Sidecar, _ *Tunnel) { s.Log.Level = slog.LevelError }},
+	}
+	tried := make(map[string]bool)
+	for _, tt := range tests {
+		for word := range strings.FieldsSeq(tt.flags) {
+			name, _, _ := strings.Cut(strings.TrimPrefix(word, "--"), "=")
+			tried[name] = true
+		}
+		t.Run(tt.flags, func(t *testing.T) {
+			t.Parallel()
+			got, _ := mustParse(t, append(strings.Fields(tt.line), strings.Fields(tt.flags)...))
+
+			complete := leastServer
+			if strings.HasPrefix(tt.line, "client") {
+				complete = leastClient
+			}
+			want, tunnel := mustParse(t, strings.Fields(complete))
+			tt.set(want, tunnel)
+			if diff := cmp.Diff(want, got, byValue); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+	for _, s := range settings {
+		for _, name := range append([]string{s.name}, s.aliases...) {
+			if s.commands&inTunnel != 0 && !tried[name] {
+				t.Errorf("--%s has no case", name)
+			}
+		}
+	}
+}
+
+func TestCerts(t *testing.T) {
+	t.Parallel()
+	year := 365 * 24 * time.Hour
+	tests := []struct {
+		line string
+		want Certs
+	}{
+		{"certs init dir", Certs{Dir: "dir", Lifetime: year}},
+		{"certs issue dir web", Certs{Dir: "dir", Name: "web", Lifetime: year}},
+		{"certs issue --force dir web-2.eu", Certs{Dir: "dir", Name: "web-2.eu", Lifetime: year, Force: true}},
+		{
+			"certs init dir --dns-name a --dns-name b --ip 192.0.2.1 --ip ::1 --uri spiffe://a/b --days 7 --storepass hunter2",
+			Certs{
+				Dir: "dir", Lifetime: 7 * 24 * time.Hour, Password: "hunter2", DNSNames: []string{"a", "b"}, URIs: []string{"spiffe://a/b"},
+				IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("::1")},
+			},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.line, func(t *testing.T) {
+			t.Parallel()
+			got, err := parse(tt.line)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(&tt.want, got, byValue); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestFlagsMayStandBeforeTheCommand(t *testing.T) {
+	t.Parallel()
+	_, tunnel := mustParse(t, strings.Fields("--keystore id.pem --allow-cn a server --listen :8443 --target localhost:8080"))
+	if tunnel.Identity.Keystore != "id.pem" || len(tunnel.Access.CommonNames) != 1 {
+		t.Errorf("got %+v", tunnel)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	least := strings.Fields("server --listen :8443 --target localhost:8080 --disable-authentication")
+	tests := []struct {
+		name string
+		args []string
+		env  []string
+		want Identity
+	}{
+		{"Ghostunnel's names", nil, []string{"KEYSTORE_PATH=a", "KEYSTORE_PASS=b"}, Identity{Keystore: "a", Password: "b"}},
+		{"Ghostunnel's names for a pair", nil, []string{"CERT_PATH=a", "KEY_PATH=b"}, Identity{Cert: "a", Key: "b"}},
+		{"own names", nil, []string{"SALLYPORT_KEYSTORE=a", "SALLYPORT_STOREPASS_FILE=b"}, Identity{Keystore: "a", PasswordFile: "b"}},
+		{"own name before Ghostunnel's", nil, []string{"KEYSTORE_PATH=a", "SALLYPORT_KEYSTORE=b"}, Identity{Keystore: "b"}},
+		{"flag before both", []string{"--keystore", "c"}, []string{"KEYSTORE_PATH=a", "SALLYPORT_KEYSTORE=b"}, Identity{Keystore: "c"}},
+		{"empty counts as none", nil, []string{"KEYSTORE_PATH=a", "SALLYPORT_KEYSTORE="}, Identity{Keystore: "a"}},
+		{"a password keeps its blanks", nil, []string{"KEYSTORE_PATH=a", "KEYSTORE_PASS= b\tc\r"}, Identity{Keystore: "a", Password: " b\tc\r"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, tunnel := mustParse(t, append(slices.Clip(least), tt.args...), tt.env...)
+			if tunnel.Identity != tt.want {
+				t.Errorf("got keystore %q, password %q, file %q, cert %q, key %q", tunnel.Identity.Keystore, string(tunnel.Identity.Password),
+					tunnel.Identity.PasswordFile, tunnel.Identity.Cert, tunnel.Identity.Key)
+			}
+		})
+	}
+}
+
+func TestEnvironmentAlone(t *testing.T) {
+	t.Parallel()
+	got, tunnel := mustParse(t, []string{"server"},
+		"SALLYPORT_LISTEN=:8443", "SALLYPORT_TARGET=localhost:8080", "CACERT_PATH=ca.pem", "KEYSTORE_PATH=id.pem",
+		"SALLYPORT_ALLOW_CN=alice\nbob\r\n\n", "SALLYPORT_QUIET=conns\nconn-errs", "SALLYPORT_SKIP_RESOLVE=true",
+		"SALLYPORT_CLOSE_TIMEOUT=0", "SALLYPORT_VERIFY_CN=ignored: a variable of client mode")
+	if tunnel.Listen != address(t, ":8443") || tunnel.CACert != "ca.pem" || !tunnel.SkipResolve || tunnel.CloseTimeout != 0 {
+		t.Errorf("got %+v", tunnel)
+	}
+	if diff := cmp.Diff([]string{"alice", "bob"}, tunnel.Access.CommonNames); diff != "" {
+		t.Errorf("common names (-want +got):\n%s", diff)
+	}
+	if want := (Quiet{Conns: true, ConnErrors: true}); got.Log.Quiet != want {
+		t.Errorf("quiet is %+v, want %+v", got.Log.Quiet, want)
+	}
+}
+
+func TestParseReportsAFailedWrite(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{"--help", "--help-man", "--version", "--completion-script-bash", "--completion-bash server", ""} {
+		_, err := Parse(strings.Fields(line), environment(), brokenWriter{}, "v1.2.3")
+		if !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("%q: %v, want the writer's error", line, err)
+		}
+	}
+}
+
+type brokenWriter struct{}
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+func FuzzParse(f *testing.F) {
+	for _, line := range []string{
+		leastServer, leastClient, "certs init d", "certs issue d n --days 3", "--help", "help certs", "--completion-bash server --l",
+		"server --", "-- server", "server --no-allow-all", "server -x", "client --listen", "server --quiet=all --allow-ip=1", "--storepass a b", "--storepas @a",
+		"server --target-status http://a:b@c", "server --allow-uri a*", "server --status http://unix:/a", "help x", "- -- ---",
+	} {
+		f.Add(line, "KEY_PATH=a")
+	}
+	f.Fuzz(func(t *testing.T, line, variable string) {
+		args := strings.Split(line, " ")
+		for i, arg := range args {
+			args[i] = strings.TrimLeft(arg, "@") // opens no file
+		}
+		var out bytes.Buffer
+		command, err := Parse(args, environment(variable), &out, "v1.2.3")
+		switch {
+		case err == nil:
+			if command == nil {
+				t.Error("neither a command nor an error")
+			}
+			if out.Len() > 0 {
+				t.Errorf("a command was found, but %q written", out.String())
+			}
+		case command != nil:
+			t.Errorf("command %+v and error %v", command, err)
+		case strings.ContainsAny(err.Error(), "\n\r"):
+			t.Errorf("error of more than one line: %q", err)
+		}
+	})
+}

@@ -1,0 +1,236 @@
+package config
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// helpOf is what line writes, where that is all it does.
+func helpOf(t *testing.T, line string) string {
+	t.Helper()
+	var out strings.Builder
+	if _, err := Parse(strings.Fields(line), environment(), &out, "v1.2.3"); !errors.Is(err, ErrHelp) {
+		t.Fatalf("%s: %v, want ErrHelp", line, err)
+	}
+	return out.String()
+}
+
+func TestHelpFitsItsWidth(t *testing.T) {
+	t.Setenv("COLUMNS", "200") // makes no difference
+	for _, line := range []string{
+		"--help", "-h", "help", "--help-long", "server --help", "client --help", "certs --help",
+		"certs init --help", "certs issue --help", "help server", "help certs init",
+	} {
+		text := helpOf(t, line)
+		if !strings.HasPrefix(text, "usage: sallyport ") {
+			t.Errorf("%s begins with %.40q", line, text)
+		}
+		for l := range strings.SplitSeq(text, "\n") {
+			if utf8.RuneCountInString(l) > 80 {
+				t.Errorf("%s: a line of %d columns: %s", line, utf8.RuneCountInString(l), l)
+			}
+			if strings.TrimRight(l, " ") != l {
+				t.Errorf("%s: blanks at the end of %q", line, l)
+			}
+		}
+	}
+}
+
+func TestHelpShowsTheFlagsOfItsCommandInGroups(t *testing.T) {
+	t.Parallel()
+	for _, c := range commands {
+		text := helpOf(t, c.name+" --help")
+		for i := range settings {
+			s := &settings[i]
+			row := findSetting(s.name, c.set)
+			want := row != nil && !row.hidden
+			if got := strings.Contains(text, "\n  "+s.usage()); got != want {
+				t.Errorf("help of %s shows %s: %v, want %v", c.name, s.usage(), got, want)
+			}
+			for _, alias := range s.aliases {
+				if strings.Contains(text, alias) {
+					t.Errorf("help of %s shows the alias --%s", c.name, alias)
+				}
+			}
+		}
+		last := 0
+		for _, g := range groups {
+			at := strings.Index(text, "\n"+string(g)+":\n")
+			if (at >= 0) != (len(shownSettings(&c, g)) > 0) {
+				t.Errorf("help of %s has the group %s at %d", c.name, g, at)
+			}
+			if at >= 0 && at < last {
+				t.Errorf("help of %s has the group %s too early", c.name, g)
+			}
+			last = max(last, at)
+		}
+		if !strings.Contains(text, "\nExamples:\n") {
+			t.Errorf("help of %s has no examples", c.name)
+		}
+	}
+}
+
+// TestExamplesWork takes the examples out of the help, as a reader would.
+func TestExamplesWork(t *testing.T) {
+	t.Parallel()
+	for _, c := range commands {
+		_, examples, _ := strings.Cut(helpOf(t, c.name+" --help"), "\nExamples:\n")
+		examples = strings.ReplaceAll(examples, "\\\n", "")
+		n := 0
+		for line := range strings.SplitSeq(examples, "\n") {
+			args := strings.Fields(line)
+			if len(args) == 0 || args[0] != "sallyport" {
+				continue
+			}
+			n++
+			if _, err := Parse(args[1:], environment(), &strings.Builder{}, "v1.2.3"); err != nil {
+				t.Errorf("%s: %v", line, err)
+			}
+		}
+		if n != len(c.examples) {
+			t.Errorf("help of %s has %d examples, want %d", c.name, n, len(c.examples))
+		}
+	}
+}
+
+func TestSettingsTable(t *testing.T) {
+	t.Parallel()
+	variables := make(map[string]string)
+	for i := range settings {
+		s := &settings[i]
+		if s.set == nil || s.help == "" || s.commands == 0 || !slices.Contains(groups, s.group) {
+			t.Errorf("--%s: a row with something missing: %+v", s.name, s)
+		}
+		if s.secret && s.initial != "" {
+			t.Errorf("--%s: a secret with a default", s.name)
+		}
+		for _, choice := range s.choices {
+			if err := s.set(newDraft(&commands[0]), choice); err != nil {
+				t.Errorf("--%s %s: %v", s.name, choice, err)
+			}
+		}
+		for _, name := range s.variables() {
+			if other, taken := variables[name]; taken && other != s.name {
+				t.Errorf("%s is of --%s and --%s", name, other, s.name)
+			}
+			variables[name] = s.name
+		}
+		for _, name := range append([]string{s.name}, s.aliases...) {
+			if first := findSetting(name, s.commands); first != s {
+				t.Errorf("--%s: a second row of that name and command", name)
+			}
+			if findSetting(name, everyCommand).isSwitch() != s.isSwitch() {
+				t.Errorf("--%s: a switch in one command and not in another", name)
+			}
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	if got := helpOf(t, "--version"); got != "sallyport v1.2.3\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestManualPage(t *testing.T) {
+	t.Parallel()
+	page := helpOf(t, "--help-man")
+	for _, want := range []string{".TH SALLYPORT 1", ".SH SYNOPSIS", ".SS certs issue", `.B \-\-allow\-cn=CN`, "sallyport v1.2.3"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page has no %q", want)
+		}
+	}
+	if strings.Contains(page, `max\-tls`) {
+		t.Error("the page shows a hidden flag")
+	}
+	macros := []string{".TH", ".SH", ".SS", ".TP", ".B", ".PP", ".nf", ".fi", ".br"}
+	for line := range strings.SplitSeq(page, "\n") {
+		macro, _, _ := strings.Cut(line, " ")
+		if strings.HasPrefix(line, "'") || strings.HasPrefix(line, ".") && !slices.Contains(macros, macro) {
+			t.Errorf("read as a request, not as text: %s", line)
+		}
+	}
+}
+
+func TestRoffEscapes(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ text, want string }{
+		{"plain", "plain"},
+		{"--flag", `\-\-flag`},
+		{`a\b`, `a\eb`},
+		{".hidden", `\&.hidden`},
+		{"'quoted'", `\&'quoted'`},
+		{"two\nlines", "two lines"},
+	}
+	for _, tt := range tests {
+		if got := roff(tt.text); got != tt.want {
+			t.Errorf("roff(%q) = %q, want %q", tt.text, got, tt.want)
+		}
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, words string
+		want, not   []string
+	}{
+		{name: "a command", words: "", want: []string{"server", "client", "certs"}, not: []string{"init"}},
+		{name: "a command begun", words: "se", want: []string{"server"}},
+		{name: "a subcommand", words: "certs i", want: []string{"init", "issue"}, not: []string{"server"}},
+		{name: "a flag", words: "server --al", want: []string{"--allow-cn", "--listen", "--help"}, not: []string{"--verify-cn", "--max-tls-version", "--days"}},
+		{name: "a flag after the value of another", words: "server --cert client --al", want: []string{"--allow-cn"}, not: []string{"--verify-cn"}},
+		{name: "a value of a few", words: "client --log-format j", want: []string{"text", "json"}, not: []string{"server"}},
+		{name: "a value of many", words: "server --cert c", not: []string{"server", "--listen"}},
+		{name: "nothing after a command", words: "server x", not: []string{"client", "server"}},
+		{name: "no word at all", words: "-", want: []string{"--help"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got := strings.Fields(helpOf(t, "--completion-bash "+tt.words))
+			for _, want := range tt.want {
+				if !slices.Contains(got, want) {
+					t.Errorf("no %s in %v", want, got)
+				}
+			}
+			for _, not := range tt.not {
+				if slices.Contains(got, not) {
+					t.Errorf("%s in %v", not, got)
+				}
+			}
+		})
+	}
+}
+
+func TestCompletionScripts(t *testing.T) {
+	t.Parallel()
+	for _, shell := range []string{"bash", "zsh"} {
+		script := helpOf(t, "--completion-script-"+shell)
+		if !strings.Contains(script, "sallyport") || !strings.Contains(script, "--completion-bash") {
+			t.Errorf("%s: not a script for sallyport:\n%s", shell, script)
+		}
+	}
+}
+
+func TestNearest(t *testing.T) {
+	t.Parallel()
+	names := []string{"--listen", "--target", "--log-level", "--log-format"}
+	tests := []struct{ text, want string }{
+		{"--listen", "--listen"},
+		{"--lsten", "--listen"},
+		{"--loglevel", "--log-level"},
+		{"--tagret", "--target"},
+		{"--frobnicate", ""},
+		{"", ""},
+	}
+	for _, tt := range tests {
+		if got := nearest(tt.text, names); got != tt.want {
+			t.Errorf("nearest(%q) = %q, want %q", tt.text, got, tt.want)
+		}
+	}
+}

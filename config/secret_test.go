@@ -1,0 +1,100 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+)
+
+// password is what must not show up anywhere.
+const password = "hunter2"
+
+func TestSecretIsNeverShown(t *testing.T) {
+	t.Parallel()
+	secret := Secret(password)
+	holder := struct{ Password Secret }{secret}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T %[1]v"} {
+		for _, value := range []any{secret, &secret, holder, []Secret{secret}} {
+			text := fmt.Sprintf(verb, value)
+			if strings.Contains(text, password) || strings.Contains(strings.ToLower(text), fmt.Sprintf("%x", password)) {
+				t.Errorf("%s of %T shows it: %s", verb, value, text)
+			}
+		}
+	}
+	encoded, err := json.Marshal(holder)
+	if err != nil || string(encoded) != `{"Password":"[hidden]"}` {
+		t.Errorf("JSON is %s, %v", encoded, err)
+	}
+	var b bytes.Buffer
+	slog.New(slog.NewTextHandler(&b, nil)).Info("", "secret", secret)
+	if !strings.Contains(b.String(), "secret=[hidden]") {
+		t.Errorf("logged as %s", b.String())
+	}
+	if string(secret) != password {
+		t.Error("the secret itself is lost")
+	}
+}
+
+func TestConfigurationIsLoggedWithoutSecrets(t *testing.T) {
+	t.Parallel()
+	sidecar, _ := mustParse(t, strings.Fields("server --listen :8443 --target localhost:8080 --keystore id.p12 --storepass hunter2 "+
+		"--allow-cn alice --status unix:/s --target-status http://user:hunter2@localhost/health?token=hunter2"))
+	handlers := map[string]func(io.Writer) slog.Handler{
+		"text": func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, nil) },
+		"json": func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) },
+	}
+	for name, handler := range handlers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var b bytes.Buffer
+			slog.New(handler(&b)).Info("starting", "config", sidecar)
+			if strings.Contains(b.String(), password) {
+				t.Errorf("the password is logged: %s", b.String())
+			}
+			for _, want := range []string{":8443", "localhost:8080", "id.p12", "alice", "unix:/s", "http://localhost/health"} {
+				if !strings.Contains(b.String(), want) {
+					t.Errorf("%s is not logged: %s", want, b.String())
+				}
+			}
+		})
+	}
+}
+
+func TestErrorsAndHelpHoldNoSecret(t *testing.T) {
+	t.Parallel()
+	lines := []string{
+		"server --storepass hunter2",
+		"server --storepass hunter2 --storepass hunter2",
+		"server --storepass=hunter2 --listen nonsense",
+		"server --storepass my hunter2",
+		"--storepass my hunter2",
+		"server --storepass @hunter2",
+		"server --storepas=hunter2",
+		"server --storepas @hunter2",
+		"server --storepass hunter2 --help",
+		"certs init d --storepass hunter2 e hunter2",
+		"--storepass hunter2 --help-man",
+		"--storepass hunter2 --help-long",
+		leastServer + " --target-status ftp://hunter2@a",
+	}
+	for _, line := range lines {
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			var out strings.Builder
+			_, err := Parse(strings.Fields(line), environment("KEYSTORE_PASS=hunter2", "SALLYPORT_TARGET_STATUS=hunter2"), &out, "v1.2.3")
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if strings.Contains(err.Error(), password) {
+				t.Errorf("the error holds it: %v", err)
+			}
+			if strings.Contains(out.String(), password) {
+				t.Errorf("what was written holds it: %s", out.String())
+			}
+		})
+	}
+}

@@ -1,0 +1,70 @@
+package config
+
+import (
+	"slices"
+	"strings"
+)
+
+// setting is one row of the table: one thing that an operator can set.
+type setting struct {
+	name     string     // of the flag, without dashes
+	aliases  []string   // other names that work but are not shown
+	commands commandSet // where it can be set
+	group    group
+	value    string   // what stands for the value in help; "" makes it a switch, on or off
+	choices  []string // all that the value can be, where that is a short list
+	initial  string   // the value if no source gives one, read as if given; "" leaves the draft as it is
+	env      []string // Ghostunnel's names for it, beside variable's
+	help     string   // what it means, as one sentence without its dot
+	hidden   bool     // left out of help, manual page and completion
+	secret   bool     // the value must not be shown
+	repeats  bool     // may be given several times, each adding to the last
+	set      func(*draft, string) error
+}
+
+// isSwitch tells whether the flag stands alone, with a --no- form to turn it
+// off.
+func (s *setting) isSwitch() bool { return s.value == "" }
+
+// variable is the environment variable that every setting has.
+func (s *setting) variable() string {
+	return "SALLYPORT_" + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
+}
+
+// variables are all variables of the setting, the first to count first.
+func (s *setting) variables() []string {
+	return append([]string{s.variable()}, s.env...)
+}
+
+// findSetting is the row of a flag, by any of its names, in any of commands.
+// It is nil if there is none.
+func findSetting(name string, commands commandSet) *setting {
+	for i := range settings {
+		s := &settings[i]
+		if s.commands&commands != 0 && (s.name == name || slices.Contains(s.aliases, name)) {
+			return s
+		}
+	}
+	return nil
+}
+
+// group is a heading in the help.
+type group string
+
+// The groups, in the order in which help shows them.
+const (
+	groupAddresses    group = "Addresses"
+	groupIdentity     group = "Identity and trust"
+	groupAccess       group = "Access"
+	groupLimits       group = "Timeouts and limits"
+	groupTLS          group = "TLS"
+	groupStatus       group = "Status and metrics"
+	groupLogging      group = "Logging"
+	groupCertificates group = "Certificates"
+)
+
+// groups is their order.
+var groups = []group{
+	groupAddresses, groupIdentity, groupAccess, groupLimits, groupTLS,
+	groupStatus, groupLogging, groupCertificates,
+}

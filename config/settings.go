@@ -1,0 +1,299 @@
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"sallyport/auth"
+	"sallyport/socket"
+)
+
+// settings is the table of all that an operator can set, in the order in which
+// help shows it within a group.
+var settings = []setting{
+	// Addresses
+	{
+		name: "listen", commands: inTunnel, group: groupAddresses, value: "ADDR",
+		help: "where to accept: HOST:PORT, [IPv6]:PORT or unix:PATH",
+		set:  one(func(d *draft) *socket.Address { return &d.tunnel.Listen }, socket.ParseAddress),
+	},
+	{
+		name: "target", commands: inTunnel, group: groupAddresses, value: "ADDR",
+		help: "where to forward: HOST:PORT, [IPv6]:PORT or unix:PATH",
+		set:  one(func(d *draft) *socket.Address { return &d.tunnel.Target }, socket.ParseAddress),
+	},
+	{
+		name: "unsafe-target", commands: inServer, group: groupAddresses,
+		help: "let --target be on another machine, in plaintext",
+		set:  one(func(d *draft) *bool { return &d.unsafeTarget }, parseSwitch),
+	},
+	{
+		name: "unsafe-listen", commands: inClient, group: groupAddresses,
+		help: "let --listen accept from other machines, in plaintext",
+		set:  one(func(d *draft) *bool { return &d.unsafeListen }, parseSwitch),
+	},
+	{
+		name: "skip-resolve", commands: inTunnel, group: groupAddresses,
+		help: "do not resolve --target at start",
+		set:  one(func(d *draft) *bool { return &d.tunnel.SkipResolve }, parseSwitch),
+	},
+
+	// Identity and trust
+	{
+		name: "keystore", commands: inTunnel, group: groupIdentity, value: "PATH", env: []string{"KEYSTORE_PATH"},
+		help: "PEM file with certificate chain and key, or PKCS#12",
+		set:  one(func(d *draft) *string { return &d.tunnel.Identity.Keystore }, parsePath),
+	},
+	{
+		name: "storepass", commands: everyCommand, group: groupIdentity, value: "PASS", env: []string{"KEYSTORE_PASS"}, secret: true,
+		help: "password of a PKCS#12 keystore; other processes can see it, so prefer its variable",
+		set:  one(func(d *draft) *Secret { return d.password }, parseSecret),
+	},
+	{
+		name: "storepass-file", commands: inTunnel, group: groupIdentity, value: "PATH",
+		help: "file with the password of --keystore",
+		set:  one(func(d *draft) *string { return &d.tunnel.Identity.PasswordFile }, parsePath),
+	},
+	{
+		name: "cert", commands: inTunnel, group: groupIdentity, value: "PATH", env: []string{"CERT_PATH"},
+		help: "PEM file with the certificate chain; needs --key",
+		set:  one(func(d *draft) *string { return &d.tunnel.Identity.Cert }, parsePath),
+	},
+	{
+		name: "key", commands: inTunnel, group: groupIdentity, value: "PATH", env: []string{"KEY_PATH"},
+		help: "PEM file with the private key; needs --cert",
+		set:  one(func(d *draft) *string { return &d.tunnel.Identity.Key }, parsePath),
+	},
+	{
+		name: "cacert", commands: inTunnel, group: groupIdentity, value: "PATH", env: []string{"CACERT_PATH"},
+		help: "PEM file with the CA certificates that peers must chain to; without it, the system's",
+		set:  one(func(d *draft) *string { return &d.tunnel.CACert }, parsePath),
+	},
+	{
+		name: "timed-reload", commands: inTunnel, group: groupIdentity, value: "DURATION",
+		help: "reload the files above this often; without it, on SIGHUP and SIGUSR1 alone",
+		set:  one(func(d *draft) *time.Duration { return &d.sidecar.TimedReload }, parseDuration),
+	},
+
+	// Access
+	{
+		name: "allow-all", commands: inServer, group: groupAccess,
+		help: "let in every client with a certificate of a trusted CA",
+		set:  one(func(d *draft) *bool { return &d.tunnel.Access.All }, parseSwitch),
+	},
+	{
+		name: "allow-cn", commands: inServer, group: groupAccess, value: "CN", repeats: true,
+		help: "let in clients with this common name",
+		set:  each(func(d *draft) *[]string { return &d.tunnel.Access.CommonNames }, parseName),
+	},
+	{
+		name: "allow-ou", commands: inServer, group: groupAccess, value: "OU", repeats: true,
+		help: "let in clients with this organizational unit",
+		set:  each(func(d *draft) *[]string { return &d.tunnel.Access.OrganizationalUnits }, parseName),
+	},
+	{
+		name: "allow-dns", aliases: []string{"allow-dns-san"}, commands: inServer, group: groupAccess, value: "NAME", repeats: true,
+		help: "let in clients with this DNS name",
+		set:  each(func(d *draft) *[]string { return &d.tunnel.Access.DNSNames }, parseName),
+	},
+	{
+		name: "allow-uri", aliases: []string{"allow-uri-san"}, commands: inServer, group: groupAccess, value: "PATTERN", repeats: true,
+		help: "let in clients with a URI like this: * is one segment, ** the rest",
+		set:  each(func(d *draft) *[]auth.URIPattern { return &d.tunnel.Access.URIs }, auth.ParseURIPattern),
+	},
+	{
+		name: "allow-ip", aliases: []string{"allow-ip-san"}, commands: inServer, group: groupAccess, value: "IP", repeats: true, hidden: true,
+		help: "let in clients with this IP address in their certificate",
+		set:  each(func(d *draft) *[]netip.Addr { return &d.tunnel.Access.IPs }, parseIP),
+	},
+	{
+		name: "verify-cn", commands: inClient, group: groupAccess, value: "CN", repeats: true,
+		help: "the target must have this common name, beside its host name",
+		set:  each(func(d *draft) *[]string { return &d.tunnel.Access.CommonNames }, parseName),
+	},
+	{
+		name: "verify-ou", commands: inClient, group: groupAccess, value: "OU", repeats: true,
+		help: "the target must have this organizational unit",
+		set:  each(func(d *draft) *[]string { return &d.tunnel.Access.OrganizationalUnits }, parseName),
+	},
+	{
+		name: "verify-dns", aliases: []string{"verify-dns-san"}, commands: inClient, group: groupAccess, value: "NAME", repeats: true,
+		help: "the target must have this DNS name",
+		set:  each(func(d *draft) *[]string { return &d.tunnel.Access.DNSNames }, parseName),
+	},
+	{
+		name: "verify-uri", aliases: []string{"verify-uri-san"}, commands: inClient, group: groupAccess, value: "PATTERN", repeats: true,
+		help: "the target must have a URI like this: * is one segment, ** the rest",
+		set:  each(func(d *draft) *[]auth.URIPattern { return &d.tunnel.Access.URIs }, auth.ParseURIPattern),
+	},
+	{
+		name: "verify-ip", aliases: []string{"verify-ip-san"}, commands: inClient, group: groupAccess, value: "IP", repeats: true, hidden: true,
+		help: "the target must have this IP address in its certificate",
+		set:  each(func(d *draft) *[]netip.Addr { return &d.tunnel.Access.IPs }, parseIP),
+	},
+	{
+		name: "override-server-name", commands: inClient, group: groupAccess, value: "NAME",
+		help: "host name to send and to verify instead of that of --target",
+		set:  one(func(d *draft) *string { return &d.tunnel.ServerName }, parseServerName),
+	},
+	{
+		name: "disable-authentication", commands: inServer, group: groupAccess,
+		help: "ask for no client certificate and let everybody in",
+		set:  one(func(d *draft) *bool { return &d.tunnel.DisableAuthentication }, parseSwitch),
+	},
+	{
+		name: "disable-authentication", commands: inClient, group: groupAccess,
+		help: "send no client certificate",
+		set:  one(func(d *draft) *bool { return &d.tunnel.DisableAuthentication }, parseSwitch),
+	},
+
+	// Timeouts and limits
+	{
+		name: "connect-timeout", commands: inTunnel, group: groupLimits, value: "DURATION", initial: "10s",
+		help: "longest time for a TLS handshake, and for reaching the target",
+		set:  one(func(d *draft) *time.Duration { return &d.tunnel.ConnectTimeout }, parsePositiveDuration),
+	},
+	{
+		name: "close-timeout", commands: inTunnel, group: groupLimits, value: "DURATION", initial: "60s",
+		help: "how long one direction may go on after the other has ended; 0 closes at once",
+		set:  one(func(d *draft) *time.Duration { return &d.tunnel.CloseTimeout }, parseDuration),
+	},
+	{
+		name: "idle-timeout", commands: inTunnel, group: groupLimits, value: "DURATION", initial: "0",
+		help: "close a connection without traffic either way for this long; 0 is never",
+		set:  one(func(d *draft) *time.Duration { return &d.tunnel.IdleTimeout }, parseDuration),
+	},
+	{
+		name: "max-conn-lifetime", commands: inTunnel, group: groupLimits, value: "DURATION", initial: "0",
+		help: "close a connection this long after its handshake; 0 is never",
+		set:  one(func(d *draft) *time.Duration { return &d.tunnel.MaxConnLifetime }, parseDuration),
+	},
+	{
+		name: "max-concurrent-conns", commands: inTunnel, group: groupLimits, value: "N", initial: "0",
+		help: "connections at once, the rest wait to be accepted; 0 is no limit",
+		set:  one(func(d *draft) *int { return &d.tunnel.MaxConns }, parseCount),
+	},
+	{
+		name: "shutdown-timeout", commands: inTunnel, group: groupLimits, value: "DURATION", initial: "5m",
+		help: "how long connections may go on after a shutdown signal",
+		set:  one(func(d *draft) *time.Duration { return &d.sidecar.ShutdownTimeout }, parseDuration),
+	},
+
+	// TLS
+	{
+		name: "cipher-suites", commands: inTunnel, group: groupTLS, value: "LIST", initial: "AES,CHACHA", hidden: true,
+		help: "families of TLS 1.2 cipher suites, by comma: AES, CHACHA, UNSAFE-AZURE",
+		set:  one(func(d *draft) *[]uint16 { return &d.tunnel.TLS.CipherSuites }, parseCipherSuites),
+	},
+	{
+		name: "allow-unsafe-cipher-suites", commands: inTunnel, group: groupTLS, hidden: true,
+		help: "let --cipher-suites name an UNSAFE one",
+		set:  one(func(d *draft) *bool { return &d.unsafeCipherSuites }, parseSwitch),
+	},
+	{
+		name: "max-tls-version", commands: inTunnel, group: groupTLS, value: "VERSION", choices: []string{"TLS1.2", "TLS1.3"}, hidden: true,
+		help: "newest TLS version to speak",
+		set:  one(func(d *draft) *uint16 { return &d.tunnel.TLS.MaxVersion }, parseTLSVersion),
+	},
+
+	// Status and metrics
+	{
+		name: "status", commands: inTunnel, group: groupStatus, value: "ADDR",
+		help: "serve status and metrics here: [http://|https://]HOST:PORT or unix:PATH; HTTPS unless http:// or unix:",
+		set:  one(func(d *draft) *statusAddress { return &d.status }, parseStatusAddress),
+	},
+	{
+		name: "target-status", commands: inServer, group: groupStatus, value: "URL", secret: true, // it may hold a token
+		help: "what the status port GETs from the target to see whether it is up; 200 is up",
+		set:  one(func(d *draft) **url.URL { return &d.tunnel.TargetStatus }, parseStatusURL),
+	},
+	{
+		name: "enable-pprof", commands: inTunnel, group: groupStatus,
+		help: "serve profiles at /debug/pprof/ of the status port",
+		set:  one(func(d *draft) *bool { return &d.sidecar.Status.Pprof }, parseSwitch),
+	},
+	{
+		name: "enable-shutdown", commands: inTunnel, group: groupStatus,
+		help: "let a POST to /_shutdown of the status port end the process",
+		set:  one(func(d *draft) *bool { return &d.sidecar.Status.Shutdown }, parseSwitch),
+	},
+	{
+		name: "metrics-prefix", commands: inTunnel, group: groupStatus, value: "NAME", initial: "ghostunnel",
+		help: "first part of the names that Ghostunnel has for its metrics",
+		set:  one(func(d *draft) *string { return &d.sidecar.MetricsPrefix }, parseName),
+	},
+
+	// Logging
+	{
+		name: "quiet", commands: inTunnel, group: groupLogging, value: "WHAT", repeats: true,
+		choices: []string{"all", "conns", "conn-errs", "handshake-errs"},
+		help:    "leave out log lines: all, conns, conn-errs, handshake-errs",
+		set:     setQuiet,
+	},
+	{
+		name: "log-format", commands: inTunnel, group: groupLogging, value: "FORMAT", initial: "text", choices: []string{"text", "json"},
+		help: "text or json",
+		set:  one(func(d *draft) *LogFormat { return &d.sidecar.Log.Format }, parseLogFormat),
+	},
+	{
+		name: "log-level", commands: inTunnel, group: groupLogging, value: "LEVEL", initial: "info", choices: []string{"debug", "info", "warn", "error"},
+		help: "least level to log: debug, info, warn, error",
+		set:  one(func(d *draft) *slog.Level { return &d.sidecar.Log.Level }, parseLogLevel),
+	},
+
+	// Certificates
+	{
+		name: "dns-name", commands: inCerts, group: groupCertificates, value: "NAME", repeats: true,
+		help: "one more DNS name",
+		set:  each(func(d *draft) *[]string { return &d.certs.DNSNames }, parseName),
+	},
+	{
+		name: "ip", commands: inCerts, group: groupCertificates, value: "IP", repeats: true,
+		help: "one more IP address",
+		set:  each(func(d *draft) *[]netip.Addr { return &d.certs.IPs }, parseIP),
+	},
+	{
+		name: "uri", commands: inCerts, group: groupCertificates, value: "URI", repeats: true,
+		help: "a URI, such as a SPIFFE ID",
+		set:  each(func(d *draft) *[]string { return &d.certs.URIs }, parseURI),
+	},
+	{
+		name: "days", commands: inCerts, group: groupCertificates, value: "N", initial: "365",
+		help: "how long the certificates last",
+		set:  one(func(d *draft) *time.Duration { return &d.certs.Lifetime }, parseDays),
+	},
+	{
+		name: "force", commands: inCerts, group: groupCertificates,
+		help: "replace files that are there",
+		set:  one(func(d *draft) *bool { return &d.certs.Force }, parseSwitch),
+	},
+}
+
+// one makes the set of a row that has a single value: it parses the text into
+// the field.
+func one[T any](field func(*draft) *T, parse func(string) (T, error)) func(*draft, string) error {
+	return func(d *draft, text string) error {
+		value, err := parse(text)
+		if err != nil {
+			return err
+		}
+		*field(d) = value
+		return nil
+	}
+}
+
+// each makes the set of a row that repeats: it parses the text onto the end of
+// the field.
+func each[T any](field func(*draft) *[]T, parse func(string) (T, error)) func(*draft, string) error {
+	return func(d *draft, text string) error {
+		value, err := parse(text)
+		if err != nil {
+			return err
+		}
+		values := field(d)
+		*values = append(*values, value)
+		return nil
+	}
+}

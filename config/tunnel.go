@@ -1,0 +1,125 @@
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"sallyport/auth"
+	"sallyport/socket"
+)
+
+// Mode says which side of a tunnel speaks TLS.
+type Mode string
+
+// The modes of a tunnel.
+const (
+	Server Mode = "server" // TLS listener, plain target
+	Client Mode = "client" // plain listener, TLS target
+)
+
+// Tunnel is one listener with its target.
+type Tunnel struct {
+	Name   string // for logs and metrics; the mode's name when there is but one tunnel
+	Mode   Mode
+	Listen socket.Address
+	Target socket.Address
+
+	Identity Identity // never zero in server mode; zero in client mode: no certificate is sent
+	CACert   string   // PEM file of the trusted CAs; "": the system's
+	// DisableAuthentication: in server mode no client certificate is asked
+	// for, in client mode none is sent.
+	DisableAuthentication bool
+	// Access says which verified peers are let in. Its zero value means none
+	// is needed in server mode (DisableAuthentication is set then), and that
+	// ServerName decides alone in client mode.
+	Access     Access
+	ServerName string // client mode: the name or IP address to send and to verify, never ""
+	TLS        TLS
+
+	TargetStatus *url.URL // server mode: what the backend check GETs, over a connection to Target; nil: it only dials
+	SkipResolve  bool     // do not resolve Target at start
+
+	ConnectTimeout  time.Duration // bounds a handshake, and a dial; more than 0
+	CloseTimeout    time.Duration // bounds the rest of a half-closed connection; 0: none
+	IdleTimeout     time.Duration // closes a connection without traffic; 0: never
+	MaxConnLifetime time.Duration // closes a connection by its age; 0: never
+	MaxConns        int           // connections at a time; 0: no limit
+}
+
+// LogValue is the tunnel for the log: all of it but its secrets.
+func (t *Tunnel) LogValue() slog.Value {
+	attrs := []slog.Attr{
+		slog.String("mode", string(t.Mode)),
+		slog.String("listen", t.Listen.String()),
+		slog.String("target", t.Target.String()),
+		slog.Any("identity", t.Identity),
+		slog.String("cacert", t.CACert),
+		slog.Bool("disable_authentication", t.DisableAuthentication),
+		slog.Any("access", t.Access),
+		slog.String("server_name", t.ServerName),
+		slog.Any("tls", t.TLS),
+		slog.Bool("skip_resolve", t.SkipResolve),
+		slog.Duration("connect_timeout", t.ConnectTimeout),
+		slog.Duration("close_timeout", t.CloseTimeout),
+		slog.Duration("idle_timeout", t.IdleTimeout),
+		slog.Duration("max_conn_lifetime", t.MaxConnLifetime),
+		slog.Int("max_concurrent_conns", t.MaxConns),
+	}
+	if t.TargetStatus != nil {
+		// A query may hold a token, so no more than the place is told.
+		place := url.URL{Scheme: t.TargetStatus.Scheme, Host: t.TargetStatus.Host, Path: t.TargetStatus.Path}
+		attrs = append(attrs, slog.String("target_status", place.String()))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// Identity is where certificate chain and private key come from: Keystore, or
+// Cert and Key together. The zero value is no identity.
+type Identity struct {
+	Keystore     string // PEM file with chain and key, or PKCS#12
+	Password     Secret // of the keystore; "" when there is none, or it is in PasswordFile
+	PasswordFile string // file that holds the password; "": Password counts
+	Cert         string // PEM file with the chain
+	Key          string // PEM file with the key
+}
+
+// IsZero tells whether there is no identity. A password opens nothing by
+// itself, so it makes none.
+func (i Identity) IsZero() bool { return i.Keystore == "" && i.Cert == "" && i.Key == "" }
+
+// LogValue is the identity for the log: its files, and no password.
+func (i Identity) LogValue() slog.Value {
+	if i.Keystore != "" {
+		return slog.GroupValue(slog.String("keystore", i.Keystore))
+	}
+	if i.Cert != "" {
+		return slog.GroupValue(slog.String("cert", i.Cert), slog.String("key", i.Key))
+	}
+	return slog.StringValue("none")
+}
+
+// Access is who is let in beyond holding a certificate that the trust covers.
+// Any match is enough. The zero value names nobody.
+type Access struct {
+	All                 bool // every verified peer; goes with no other
+	CommonNames         []string
+	OrganizationalUnits []string
+	DNSNames            []string
+	URIs                []auth.URIPattern
+	IPs                 []netip.Addr
+}
+
+// IsZero tells whether a names nobody.
+func (a Access) IsZero() bool {
+	return !a.All && len(a.CommonNames) == 0 && len(a.OrganizationalUnits) == 0 &&
+		len(a.DNSNames) == 0 && len(a.URIs) == 0 && len(a.IPs) == 0
+}
+
+// TLS holds the choices left to an operator. The zero value is not one that
+// Parse returns: CipherSuites is never empty there.
+type TLS struct {
+	CipherSuites []uint16 // of TLS 1.2, as crypto/tls numbers them; TLS 1.3 has a fixed set
+	MaxVersion   uint16   // as crypto/tls numbers it; 0: the newest
+}

@@ -1,0 +1,228 @@
+package config
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"sallyport/socket"
+)
+
+// The functions below read one value each. Their errors say what is wrong and
+// what to write; the draft adds where the value stood, and the value.
+
+var (
+	errEmpty       = errors.New("empty value; leave it out to set nothing")
+	errUnprintable = errors.New("control character in the value")
+)
+
+func parseSwitch(text string) (bool, error) {
+	on, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, errors.New("not a switch; write true or false")
+	}
+	return on, nil
+}
+
+func parsePath(text string) (string, error) { return parseName(text) }
+
+// parseName reads what a certificate, a file or a metric may be called. An
+// empty name is refused because it would match certificates without one.
+func parseName(text string) (string, error) {
+	if text == "" {
+		return "", errEmpty
+	}
+	if strings.ContainsFunc(text, isControl) {
+		return "", errUnprintable
+	}
+	return text, nil
+}
+
+func isControl(r rune) bool { return r < ' ' || r == 0x7f }
+
+func parseSecret(text string) (Secret, error) { return Secret(text), nil }
+
+func parseDuration(text string) (time.Duration, error) {
+	value, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, errors.New("not a duration; write it like 30s, 5m or 1h30m")
+	}
+	if value < 0 {
+		return 0, errors.New("negative duration; use 0 or more")
+	}
+	return value, nil
+}
+
+func parsePositiveDuration(text string) (time.Duration, error) {
+	value, err := parseDuration(text)
+	if err == nil && value == 0 {
+		err = errors.New("no time at all; use more than 0")
+	}
+	return value, err
+}
+
+func parseCount(text string) (int, error) {
+	value, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return 0, errors.New("not a count; use a whole number from 0 to 2147483647")
+	}
+	return int(value), nil
+}
+
+func parseDays(text string) (time.Duration, error) {
+	const most = 36500 // a century; a Duration could hold some more
+	days, err := strconv.Atoi(text)
+	if err != nil || days < 1 || days > most {
+		return 0, fmt.Errorf("not a number of days; use 1 to %d", most)
+	}
+	return time.Duration(days) * 24 * time.Hour, nil
+}
+
+func parseIP(text string) (netip.Addr, error) {
+	addr, err := netip.ParseAddr(text)
+	if err != nil || addr.Zone() != "" {
+		return netip.Addr{}, errors.New("not an IP address; write it like 192.0.2.1 or 2001:db8::1")
+	}
+	return addr.Unmap(), nil
+}
+
+func parseURI(text string) (string, error) {
+	uri, err := url.Parse(text)
+	if err != nil || uri.Scheme == "" {
+		return "", errors.New("not a URI; write it like spiffe://example.org/web")
+	}
+	return text, nil
+}
+
+// parseStatusURL reads an absolute URL. It may hold a token, so no error shows
+// any of it.
+func parseStatusURL(text string) (*url.URL, error) {
+	target, err := url.Parse(text)
+	if err != nil || target.Host == "" || target.Scheme != "http" && target.Scheme != "https" {
+		return nil, errors.New("not a URL to GET; write http://HOST/PATH or https://HOST/PATH")
+	}
+	return target, nil
+}
+
+// parseServerName reads what a certificate is verified against.
+func parseServerName(text string) (string, error) {
+	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
+		return addr.String(), nil
+	}
+	// The rules for host names are those of addresses, so an address with some
+	// port decides.
+	addr, err := socket.ParseAddress(text + ":1")
+	if err != nil || addr.Host() == "" {
+		return "", errors.New("not a host name; write a name or an IP address without port")
+	}
+	return addr.Host(), nil
+}
+
+// statusAddress is the value of --status.
+type statusAddress struct {
+	address socket.Address
+	plain   bool // HTTP was asked for, by scheme or by UNIX socket
+}
+
+func parseStatusAddress(text string) (statusAddress, error) {
+	scheme, rest, hasScheme := strings.Cut(text, "://")
+	switch {
+	case !hasScheme:
+		rest = text
+	case scheme != "http" && scheme != "https":
+		return statusAddress{}, errors.New("unknown scheme; write http://HOST:PORT or https://HOST:PORT")
+	}
+	address, err := socket.ParseAddress(rest)
+	if err != nil {
+		return statusAddress{}, err
+	}
+	isUNIX := address.Network() == "unix"
+	if hasScheme && isUNIX {
+		return statusAddress{}, errors.New("a scheme goes with HOST:PORT alone; write unix:PATH without it")
+	}
+	return statusAddress{address: address, plain: isUNIX || scheme == "http"}, nil
+}
+
+func setQuiet(d *draft, text string) error {
+	quiet := &d.sidecar.Log.Quiet
+	switch text {
+	case "all":
+		quiet.All = true
+	case "conns":
+		quiet.Conns = true
+	case "conn-errs":
+		quiet.ConnErrors = true
+	case "handshake-errs":
+		quiet.HandshakeErrors = true
+	default:
+		return errors.New("no such kind of log line; use all, conns, conn-errs or handshake-errs")
+	}
+	return nil
+}
+
+func parseLogFormat(text string) (LogFormat, error) {
+	switch format := LogFormat(text); format {
+	case LogText, LogJSON:
+		return format, nil
+	}
+	return "", errors.New("unknown format; use text or json")
+}
+
+func parseLogLevel(text string) (slog.Level, error) {
+	switch text {
+	case "debug":
+		return slog.LevelDebug, nil
+	case "info":
+		return slog.LevelInfo, nil
+	case "warn":
+		return slog.LevelWarn, nil
+	case "error":
+		return slog.LevelError, nil
+	}
+	return 0, errors.New("unknown level; use debug, info, warn or error")
+}
+
+func parseTLSVersion(text string) (uint16, error) {
+	switch text {
+	case "TLS1.2":
+		return tls.VersionTLS12, nil
+	case "TLS1.3":
+		return tls.VersionTLS13, nil
+	}
+	return 0, errors.New("unknown version; use TLS1.2 or TLS1.3")
+}
+
+// unsafeSuite authenticates its data before it encrypts them (RFC 7366 tells
+// what is wrong with that). One cloud database offers nothing better.
+const unsafeSuite = tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256
+
+// parseCipherSuites reads names of families, separated by commas, into the
+// suites of TLS 1.2 in order of preference.
+func parseCipherSuites(text string) ([]uint16, error) {
+	var suites []uint16
+	for name := range strings.SplitSeq(text, ",") {
+		switch strings.TrimSpace(name) {
+		case "AES":
+			suites = append(suites,
+				tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+				tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+				tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+				tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384)
+		case "CHACHA":
+			suites = append(suites,
+				tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+				tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256)
+		case "UNSAFE-AZURE":
+			suites = append(suites, unsafeSuite)
+		default:
+			return nil, fmt.Errorf("unknown cipher suites %q; use AES, CHACHA or both, by comma", name)
+		}
+	}
+	return suites, nil
+}

@@ -1,0 +1,238 @@
+package config
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestWrongCombinations has every combination that Parse refuses, and the line
+// that it says so with.
+func TestWrongCombinations(t *testing.T) {
+	t.Parallel()
+	const (
+		server = "server --listen :8443 --target localhost:8080"
+		client = "client --listen localhost:8080 --target web.example.com:8443"
+
+		needsAccess   = "nobody may connect: give --allow-all, --allow-cn, --allow-ou, --allow-dns, --allow-uri or --disable-authentication"
+		needsDuration = "not a duration; write it like 30s, 5m or 1h30m"
+	)
+	tests := []struct{ line, want string }{
+		// Commands and arguments
+		{"serve", `no command "serve"; did you mean server?`},
+		{"frobnicate", `no command "frobnicate"; see sallyport --help`},
+		{"--keystore x", "no command given; start with sallyport --help"},
+		{"certs", "certs: needs one of its commands; see sallyport certs --help"},
+		{"certs isue d n", `no command "certs isue"; did you mean certs issue?`},
+		{"certs init", "DIR: missing; it is the directory to write to; made if it is not there"},
+		{"certs init ", `DIR "": not a directory's name`},
+		{"certs issue d", "NAME: missing; it is the common name, and first part of the files' names"},
+		{"certs issue d ca", `NAME "ca": the name of the CA itself; choose another`},
+		{"certs issue d ../up", `NAME "../up": not a file's name; use letters, digits, and . _ - after the first`},
+		{"certs issue d .", `NAME ".": not a file's name; use letters, digits, and . _ - after the first`},
+		{"certs issue d ", `NAME "": empty name`},
+		{"certs init d e", `unexpected argument "e"; a value goes with its flag, in quotes if it has blanks`},
+		{leastServer + " extra", `unexpected argument "extra"; a value goes with its flag, in quotes if it has blanks`},
+		{"help nonsense", `help: no command "nonsense"; see sallyport --help`},
+		// Flags
+		{leastServer + " --lissen :1", `unknown flag "--lissen"; did you mean --listen?`},
+		{leastServer + " --frobnicate", `unknown flag "--frobnicate"; see sallyport server --help`},
+		{"--frobnicate", `unknown flag "--frobnicate"; see sallyport --help`},
+		{leastServer + " -x", `unknown flag "-x"; see sallyport server --help`},
+		{leastServer + " --no-cacert", `unknown flag "--no-cacert"; did you mean --cacert?`},
+		{leastServer + " --cacert", "command line: expected argument for flag '--cacert'"},
+		{leastServer + " --cacert --skip-resolve", "command line: expected argument for flag '--cacert'"},
+		{leastServer + " --listen :1", "--listen: given twice; it takes one value"},
+		{leastServer + " --skip-resolve --skip-resolve", "--skip-resolve: given twice; it takes one value"},
+		{leastServer + " --verify-cn a", "--verify-cn: not a flag of sallyport server, but of sallyport client"},
+		{leastServer + " --override-server-name a", "--override-server-name: not a flag of sallyport server, but of sallyport client"},
+		{leastServer + " --unsafe-listen", "--unsafe-listen: not a flag of sallyport server, but of sallyport client"},
+		{leastClient + " --allow-uri-san a", "--allow-uri-san: not a flag of sallyport client, but of sallyport server"},
+		{leastClient + " --unsafe-target", "--unsafe-target: not a flag of sallyport client, but of sallyport server"},
+		{leastClient + " --target-status http://a", "--target-status: not a flag of sallyport client, but of sallyport server"},
+		{"--quiet all certs init d", "--quiet: not a flag of sallyport certs init, but of sallyport server and sallyport client"},
+		// Addresses
+		{"server", "--listen: missing; say where to accept, as HOST:PORT or unix:PATH"},
+		{"client --target a:1", "--listen: missing; say where to accept, as HOST:PORT or unix:PATH"},
+		{"server --listen :8443", "--target: missing; say where to forward, as HOST:PORT or unix:PATH"},
+		{"server --listen localhost", `--listen "localhost": no port; write HOST:PORT, or unix:PATH for a UNIX socket`},
+		{"server --listen localhost:0", `--listen "localhost:0": port 0 is out of range; use 1 to 65535`},
+		{"server --target localhost:70000", `--target "localhost:70000": port 70000 is out of range; use 1 to 65535`},
+		{"server --target=", `--target "": empty address; write HOST:PORT, [IPv6]:PORT or unix:PATH`},
+		{"server --target ::1:80", `--target "::1:80": more than one colon; an IPv6 address goes in brackets: [IPv6]:PORT`},
+		{"server --listen unix:", `--listen "unix:": unix: without a path; write unix:PATH`},
+		{"server --listen :8443 --target db.example.com:80", "--target db.example.com:80: would carry plaintext to another machine; use localhost, 127.0.0.1, [::1] or unix:PATH, or add --unsafe-target"},
+		{"server --listen :8443 --target :80", "--target :80: would carry plaintext to another machine; use localhost, 127.0.0.1, [::1] or unix:PATH, or add --unsafe-target"},
+		{"client --listen :80 --target a:1", "--listen :80: would accept plaintext from other machines; use localhost, 127.0.0.1, [::1] or unix:PATH, or add --unsafe-listen"},
+		{"client --listen 0.0.0.0:80 --target a:1", "--listen 0.0.0.0:80: would accept plaintext from other machines; use localhost, 127.0.0.1, [::1] or unix:PATH, or add --unsafe-listen"},
+		{"server --listen localhost:80 --target localhost:http", "--listen and --target: both are localhost:80, so that connections would go round in circles; change one"},
+		{"client --listen localhost:80 --target unix:/s --keystore k", "--target unix:/s: has no host name to verify; add --override-server-name NAME"},
+		{"client --listen localhost:80 --target :81 --keystore k", "--target :81: has no host name to verify; add --override-server-name NAME"},
+		{leastClient + " --override-server-name web:443", `--override-server-name "web:443": not a host name; write a name or an IP address without port`},
+		{leastClient + " --override-server-name=", `--override-server-name "": not a host name; write a name or an IP address without port`},
+		// Identity
+		{server + " --allow-all", "no identity: give --keystore or --cert with --key"},
+		{client, "no identity: give --keystore, --cert with --key or --disable-authentication"},
+		{server + " --disable-authentication", "no identity: give --keystore or --cert with --key"},
+		{server + " --cert c", "--cert: needs --key too"},
+		{server + " --key k", "--key: needs --cert too"},
+		{client + " --disable-authentication --key k", "--key: needs --cert too"},
+		{server + " --keystore s --cert c --key k", "more than one identity: --keystore, --cert with --key; give one of them"},
+		{client + " --keystore s --disable-authentication", "more than one identity: --keystore, --disable-authentication; give one of them"},
+		{client + " --cert c --key k --keystore s --disable-authentication", "more than one identity: --keystore, --cert with --key, --disable-authentication; give one of them"},
+		{leastServer + " --storepass hunter2 --storepass-file f", "--storepass and --storepass-file: two passwords for one keystore; give one"},
+		{server + " --cert c --key k --storepass-file f", "--storepass-file: needs --keystore, which it opens"},
+		{server + " --keystore=", `--keystore "": empty value; leave it out to set nothing`},
+		{leastServer + " --cacert=", `--cacert "": empty value; leave it out to set nothing`},
+		// Access
+		{server + " --keystore s", needsAccess},
+		{server + " --keystore s --no-allow-all", needsAccess},
+		{server + " --keystore s --no-disable-authentication", needsAccess},
+		{leastServer + " --allow-cn a --allow-ip ::1", "--allow-all and --allow-cn, --allow-ip: the first lets in everybody with a certificate; give one or the other"},
+		{leastServer + " --allow-dns-san a", "--allow-all and --allow-dns-san: the first lets in everybody with a certificate; give one or the other"},
+		{leastServer + " --disable-authentication", "--disable-authentication and --allow-all: without client certificates there is nobody to choose from; give one or the other"},
+		{server + " --keystore s --disable-authentication --allow-cn a", "--disable-authentication and --allow-cn: without client certificates there is nobody to choose from; give one or the other"},
+		{server + " --allow-cn=", `--allow-cn "": empty value; leave it out to set nothing`},
+		{server + " --allow-uri a/**/b", `--allow-uri: URI pattern "a/**/b": ** may only be the last segment`},
+		{server + " --allow-uri a*", `--allow-uri: URI pattern "a*": segment "a*" mixes * with other characters; a wildcard is a whole segment, * or **`},
+		{server + " --allow-ip localhost", `--allow-ip "localhost": not an IP address; write it like 192.0.2.1 or 2001:db8::1`},
+		{client + " --verify-ip fe80::1%eth0", `--verify-ip "fe80::1%eth0": not an IP address; write it like 192.0.2.1 or 2001:db8::1`},
+		{client + " --verify-uri=", `--verify-uri "": empty URI pattern; ** alone matches every URI`},
+		// Timeouts and limits
+		{leastServer + " --connect-timeout 0", `--connect-timeout "0": no time at all; use more than 0`},
+		{leastServer + " --connect-timeout=-1s", `--connect-timeout "-1s": negative duration; use 0 or more`},
+		{leastServer + " --close-timeout=-1s", `--close-timeout "-1s": negative duration; use 0 or more`},
+		{leastServer + " --idle-timeout soon", `--idle-timeout "soon": ` + needsDuration},
+		{leastServer + " --max-conn-lifetime 5", `--max-conn-lifetime "5": ` + needsDuration},
+		{leastServer + " --shutdown-timeout=-5m", `--shutdown-timeout "-5m": negative duration; use 0 or more`},
+		{leastServer + " --timed-reload 1d", `--timed-reload "1d": ` + needsDuration},
+		{leastServer + " --max-concurrent-conns=-1", `--max-concurrent-conns "-1": not a count; use a whole number from 0 to 2147483647`},
+		{leastServer + " --max-concurrent-conns many", `--max-concurrent-conns "many": not a count; use a whole number from 0 to 2147483647`},
+		// TLS
+		{leastServer + " --cipher-suites AES,RC4", `--cipher-suites "AES,RC4": unknown cipher suites "RC4"; use AES, CHACHA or both, by comma`},
+		{leastServer + " --cipher-suites=", `--cipher-suites: unknown cipher suites ""; use AES, CHACHA or both, by comma`},
+		{leastServer + " --cipher-suites AES,UNSAFE-AZURE", "--cipher-suites: UNSAFE-AZURE needs --allow-unsafe-cipher-suites too"},
+		{leastServer + " --max-tls-version TLS1.1", `--max-tls-version "TLS1.1": unknown version; use TLS1.2 or TLS1.3`},
+		// Status and metrics
+		{leastServer + " --enable-pprof", "--enable-pprof: needs --status, which serves it"},
+		{leastServer + " --enable-shutdown", "--enable-shutdown: needs --status, which serves it"},
+		{leastServer + " --status http://unix:/s", `--status "http://unix:/s": a scheme goes with HOST:PORT alone; write unix:PATH without it`},
+		{leastServer + " --status https://localhost", `--status "https://localhost": no port; write HOST:PORT, or unix:PATH for a UNIX socket`},
+		{leastServer + " --status ftp://localhost:80", `--status "ftp://localhost:80": unknown scheme; write http://HOST:PORT or https://HOST:PORT`},
+		{leastServer + " --status localhost:0", `--status "localhost:0": port 0 is out of range; use 1 to 65535`},
+		{leastServer + " --status http://:8443", "--listen and --status: both are :8443; change one"},
+		{leastServer + " --target-status localhost/token", "--target-status: not a URL to GET; write http://HOST/PATH or https://HOST/PATH"},
+		{leastServer + " --target-status ftp://u:hunter2@a", "--target-status: not a URL to GET; write http://HOST/PATH or https://HOST/PATH"},
+		{leastServer + " --metrics-prefix=", `--metrics-prefix "": empty value; leave it out to set nothing`},
+		// Logging
+		{leastServer + " --quiet noise", `--quiet "noise": no such kind of log line; use all, conns, conn-errs or handshake-errs`},
+		{leastServer + " --log-format xml", `--log-format "xml": unknown format; use text or json`},
+		{leastServer + " --log-level loud", `--log-level "loud": unknown level; use debug, info, warn or error`},
+		// Certificates
+		{"certs init d --days 0", `--days "0": not a number of days; use 1 to 36500`},
+		{"certs init d --days 36501", `--days "36501": not a number of days; use 1 to 36500`},
+		{"certs init d --ip x", `--ip "x": not an IP address; write it like 192.0.2.1 or 2001:db8::1`},
+		{"certs init d --uri web", `--uri "web": not a URI; write it like spiffe://example.org/web`},
+		{"certs init d --dns-name=", `--dns-name "": empty value; leave it out to set nothing`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.line, func(t *testing.T) {
+			t.Parallel()
+			command, err := parse(tt.line)
+			switch {
+			case err == nil:
+				t.Fatalf("accepted as %+v, want the error %q", command, tt.want)
+			case err.Error() != tt.want:
+				t.Errorf("error\n\t%s\nwant\n\t%s", err, tt.want)
+			case command != nil:
+				t.Errorf("a command came with the error: %+v", command)
+			}
+		})
+	}
+}
+
+func TestErrorsNameTheVariable(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, line string
+		env        []string
+		want       string
+	}{
+		{"bad value", "server", []string{"SALLYPORT_LISTEN=here"}, `SALLYPORT_LISTEN "here": no port; write HOST:PORT, or unix:PATH for a UNIX socket`},
+		{"bad switch", "server", []string{"SALLYPORT_SKIP_RESOLVE=perhaps"}, `SALLYPORT_SKIP_RESOLVE "perhaps": not a switch; write true or false`},
+		{"half a pair", leastPair, []string{"CERT_PATH=c"}, "CERT_PATH: needs --key too"},
+		{"two identities", leastPair + " --cert c --key k", []string{"KEYSTORE_PATH=s"}, "more than one identity: KEYSTORE_PATH, --cert with --key; give one of them"},
+		{"one bad line of several", leastPair, []string{"SALLYPORT_ALLOW_URI=a\nb*"}, `SALLYPORT_ALLOW_URI: URI pattern "b*": segment "b*" mixes * with other characters; a wildcard is a whole segment, * or **`},
+		{"line breaks in a value", leastPair, []string{"CERT_PATH=a\nb"}, `CERT_PATH "a\nb": control character in the value`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := Parse(strings.Fields(tt.line), environment(tt.env...), io.Discard, "v1.2.3")
+			if err == nil || err.Error() != tt.want {
+				t.Errorf("error\n\t%v\nwant\n\t%s", err, tt.want)
+			}
+		})
+	}
+}
+
+// leastPair lacks an identity alone.
+const leastPair = "server --listen :8443 --target localhost:8080 --allow-all"
+
+func TestArgumentFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good := write("good", "# comment\nserver\n--listen=:8443\n\n--target\nlocalhost:8080\n")
+	loop := filepath.Join(dir, "loop")
+	write("loop", "@"+loop)
+
+	_, tunnel := mustParse(t, []string{"@" + good, "--keystore", "@x", "--allow-all", "--skip-resolve"})
+	if tunnel.Listen.String() != ":8443" || tunnel.Target.String() != "localhost:8080" || tunnel.Identity.Keystore != "@x" {
+		t.Errorf("got %+v", tunnel)
+	}
+
+	tests := []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"not there", []string{"@" + dir + "/none"}, `argument file "` + dir + `/none": no such file or directory`},
+		{"a directory", []string{"@" + dir}, `argument file "` + dir + `": is a directory`},
+		{"a file that names itself", []string{"@" + loop}, `argument file "` + loop + `": names another argument file; give both on the command line`},
+		{"a line without end", []string{"@" + write("long", strings.Repeat("x", 1<<17))}, `argument file "` + dir + `/long": bufio.Scanner: token too long`},
+		{"after --", []string{"server", "--", "@" + good}, `unexpected argument "@` + good + `"; a value goes with its flag, in quotes if it has blanks`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := Parse(tt.args, environment(), io.Discard, "v1.2.3")
+			if err == nil || err.Error() != tt.want {
+				t.Errorf("error\n\t%v\nwant\n\t%s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestNoCommandIsAnErrorAfterAnOrientation(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	_, err := Parse(nil, environment(), &out, "v1.2.3")
+	if err == nil || errors.Is(err, ErrHelp) || err.Error() != "no command given; start with sallyport --help" {
+		t.Errorf("error %v", err)
+	}
+	for _, c := range commands {
+		if !strings.Contains(out.String(), "  "+c.name+" ") {
+			t.Errorf("the orientation leaves out %s:\n%s", c.name, out.String())
+		}
+	}
+}
