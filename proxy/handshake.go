@@ -1,0 +1,131 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"time"
+)
+
+// TLSDialer returns a dial function that makes the client's part of a TLS handshake over each connection that dial returns.
+// The context bounds both. An error of the handshake leaves no connection open. Observe is told how long each handshake took,
+// whether or not it succeeded; it may be nil.
+func TLSDialer(
+	dial func(context.Context) (net.Conn, error), config *tls.Config, observe func(time.Duration),
+) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
+		socket, err := dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		session := tls.Client(&wire{Conn: socket}, config)
+		if err := shake(ctx, session, socket, observe); err != nil {
+			_ = socket.Close()
+			return nil, &handshakeError{err: err, target: true}
+		}
+		return session, nil
+	}
+}
+
+// shake completes a handshake over the socket before the context ends. crypto/tls has this as HandshakeContext, at the price
+// of a goroutine for each handshake; a deadline costs none.
+func shake(ctx context.Context, session *tls.Conn, socket net.Conn, observe func(time.Duration)) error {
+	started := time.Now()
+	stop := context.AfterFunc(ctx, func() { _ = socket.SetDeadline(time.Unix(1, 0)) })
+	err := session.Handshake()
+	if observe != nil {
+		observe(time.Since(started))
+	}
+	if !stop() {
+		return &interruptedError{cause: context.Cause(ctx)}
+	}
+	return err
+}
+
+// Limits of lingerAfterAlert.
+const (
+	alertLinger      = 500 * time.Millisecond
+	alertLingerBytes = 64 << 10
+)
+
+// lingerAfterAlert gives the peer of a refused handshake the time to read why. In TLS 1.3 a client may send data right behind
+// its certificate; closing a socket with those bytes unread makes the kernel send a reset, which overtakes the alert.
+func lingerAfterAlert(ctx context.Context, socket net.Conn, err error) {
+	if ctx.Err() != nil || !alertSent(err) {
+		return
+	}
+	closeWrite(socket)
+	_ = socket.SetReadDeadline(time.Now().Add(alertLinger))
+	stop := context.AfterFunc(ctx, func() { _ = socket.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	_, _ = io.CopyN(io.Discard, socket, alertLingerBytes)
+}
+
+// alertSent reports whether a failed handshake ended with an alert of ours: it did unless the connection itself was lost,
+// the peer sent the alert, or what came was not TLS.
+func alertSent(err error) bool {
+	var op *net.OpError
+	return !errors.Is(err, io.EOF) && !errors.As(err, &op) && !errors.As(err, new(tls.RecordHeaderError))
+}
+
+// wire is the socket under a TLS session. The deadlines of the socket belong to the proxy: crypto/tls would give the
+// close_notify alert five seconds, and a peer that reads slowly would lose its end of stream.
+type wire struct {
+	net.Conn
+
+	// Only whoever reads touches these.
+	received bool // a byte came in
+	ended    bool // the peer has ended its writing
+}
+
+func (w *wire) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	w.received = w.received || n > 0
+	w.ended = w.ended || err == io.EOF
+	return n, err
+}
+
+// SetDeadline does nothing.
+func (w *wire) SetDeadline(time.Time) error { return nil }
+
+// SetReadDeadline does nothing.
+func (w *wire) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline does nothing.
+func (w *wire) SetWriteDeadline(time.Time) error { return nil }
+
+// handshakeError is a TLS handshake that failed.
+type handshakeError struct {
+	err    error
+	target bool // it was the handshake with the target
+	silent bool // the peer never sent a byte
+}
+
+func (e *handshakeError) Error() string {
+	if e.target {
+		return "TLS handshake with the target: " + e.err.Error()
+	}
+	return e.err.Error()
+}
+
+func (e *handshakeError) Unwrap() error { return e.err }
+
+// interruptedError is a wait that was ended: by its time limit, or because the server closes.
+type interruptedError struct {
+	cause error // context.DeadlineExceeded or ErrServerClosed
+	err   error // what the wait reported then; nil where it has nothing to add
+}
+
+func (e *interruptedError) Error() string {
+	switch {
+	case !errors.Is(e.cause, context.DeadlineExceeded):
+		return e.cause.Error()
+	case e.err == nil:
+		return "timed out"
+	}
+	return e.err.Error()
+}
+
+func (e *interruptedError) Unwrap() error { return e.cause }

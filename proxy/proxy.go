@@ -1,0 +1,138 @@
+// Package proxy is the data path of one tunnel: it accepts connections, shakes hands where the accepting side is TLS, dials
+// the target, and copies bytes both ways until both directions have ended.
+//
+//	server := &proxy.Server{
+//		TLS:              serverConfig,                  // nil: the accepting side is plain
+//		Dial:             dialTarget,                    // proxy.TLSDialer makes the target's side TLS
+//		HandshakeTimeout: 10 * time.Second,
+//		DialTimeout:      10 * time.Second,
+//		CloseTimeout:     time.Minute,
+//		Log:              log,
+//	}
+//	err := server.Serve(listener) // blocks; ErrServerClosed after Shutdown
+//
+// A connection goes through stages, each a method of conn with failure reasons of its own: handshake (which authorizes, in
+// the TLS configuration's VerifyConnection), dial, splice. The target is dialled only for a peer that was let in.
+//
+// The package knows no configuration, no certificates and no metrics: it takes a *tls.Config, a dial function and the
+// functions of an Observer.
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrServerClosed is returned by Serve after Shutdown, and is the cause by which handshakes and dials in progress end then.
+var ErrServerClosed = errors.New("the tunnel is shutting down")
+
+// Server is one tunnel. Its fields must not change once Serve was called; the zero value of all but Dial is useful.
+type Server struct {
+	// TLS is the configuration of the handshake with whoever connects. Nil accepts plain connections.
+	TLS *tls.Config
+
+	// Dial connects to the target. It must return soon after its context ends. Required.
+	Dial func(context.Context) (net.Conn, error)
+
+	// HandshakeTimeout bounds the handshake with whoever connects. Zero or less is no bound.
+	HandshakeTimeout time.Duration
+
+	// DialTimeout bounds Dial, a TLS handshake with the target included. Zero or less is no bound.
+	DialTimeout time.Duration
+
+	// CloseTimeout is how long one direction may go on after the other has ended. Zero closes at once; less than zero
+	// is no bound.
+	CloseTimeout time.Duration
+
+	// IdleTimeout closes a connection over which no byte went either way for that long. Zero or less is never.
+	IdleTimeout time.Duration
+
+	// MaxLifetime closes a connection this long after forwarding began. Zero or less is never.
+	MaxLifetime time.Duration
+
+	// MaxConns is how many connections may be in hand at once, those in a handshake included; more wait in the accept
+	// queue of the listener. Zero or less is no limit.
+	MaxConns int
+
+	// Observer is told what becomes of each connection. The zero value observes nothing.
+	Observer Observer
+
+	// Identify names the peer of a TLS connection in log lines. Nil leaves the name out.
+	Identify func(tls.ConnectionState) string
+
+	// Log takes the events. Nil is silence.
+	Log *slog.Logger
+
+	// Quiet leaves out classes of events.
+	Quiet Quiet
+
+	once    sync.Once
+	ctx     context.Context // ends when Shutdown begins; handshakes and dials live under it
+	cancel  context.CancelCauseFunc
+	slots   chan struct{} // one element for each connection in hand; nil without MaxConns
+	buffers sync.Pool
+	lastID  atomic.Uint64
+	conns   sync.WaitGroup
+
+	mu        sync.Mutex
+	closing   bool
+	listeners map[net.Listener]struct{}
+	active    map[*conn]struct{}
+	total     int64
+}
+
+// Quiet says which classes of events are left out of the log.
+type Quiet uint8
+
+// The classes; their sum is silence.
+const (
+	QuietConns         Quiet = 1 << iota // connections that open and close
+	QuietConnErrs                        // failures to accept, to dial and to copy
+	QuietHandshakeErrs                   // failures of handshakes, denials among them
+)
+
+// Observer is told what becomes of each connection. A nil function is not called. The functions are called from many
+// goroutines at once and should return quickly.
+type Observer struct {
+	// Accepted: a connection came in.
+	Accepted func()
+	// Failed: a connection ended before anything was forwarded. Stage is accept, handshake or dial; an accept
+	// failure has no connection, so that no Accepted preceded and no Closed follows.
+	Failed func(stage, reason string)
+	// Handshake: a handshake with a client took this long, whether or not it succeeded. TLSDialer tells of those with
+	// targets.
+	Handshake func(time.Duration)
+	// Opened: the target is connected and forwarding begins.
+	Opened func()
+	// Closed: an accepted connection ended, this long after it was accepted. It is called once for each, and comes
+	// after Failed for those that failed.
+	Closed func(lifetime time.Duration, reason string)
+}
+
+// Counts returns how many connections are in hand and how many were accepted so far.
+func (s *Server) Counts() (open, total int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int64(len(s.active)), s.total
+}
+
+func (s *Server) init() {
+	s.once.Do(func() {
+		s.ctx, s.cancel = context.WithCancelCause(context.Background())
+		if s.MaxConns > 0 {
+			s.slots = make(chan struct{}, s.MaxConns)
+		}
+		if s.Log == nil {
+			s.Log = slog.New(slog.DiscardHandler)
+		}
+		s.buffers.New = func() any { return new([bufferSize]byte) }
+		s.listeners = make(map[net.Listener]struct{})
+		s.active = make(map[*conn]struct{})
+	})
+}

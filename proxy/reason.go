@@ -1,0 +1,136 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// The stages in which a connection can fail before anything was forwarded, as Observer.Failed gets them.
+const (
+	stageAccept    = "accept"
+	stageHandshake = "handshake"
+	stageDial      = "dial"
+)
+
+// Why connections end. Reasons that come with an error (see reasonOf) are the business of whoever made the error: no_certificate,
+// unknown_ca, not_allowed and the like.
+const (
+	// Ends of forwarded connections.
+	reasonEOF          = "eof"           // both directions ended
+	reasonTruncated    = "truncated"     // a TLS stream ended without close_notify
+	reasonIdleTimeout  = "idle_timeout"  // Server.IdleTimeout
+	reasonLifetime     = "lifetime"      // Server.MaxLifetime
+	reasonCloseTimeout = "close_timeout" // Server.CloseTimeout
+	reasonShutdown     = "shutdown"      // Shutdown ran out of time, or found a handshake or dial in progress
+
+	// With client_ or target_ before them.
+	reasonReset  = "reset"  // the peer reset the connection
+	reasonClosed = "closed" // the peer went away before it had taken all
+	reasonAlert  = "alert"  // the peer ended a TLS session by an alert
+
+	// Failures.
+	reasonTimeout        = "timeout"            // HandshakeTimeout or DialTimeout
+	reasonClientAbort    = "client_abort"       // the client went away without a byte: a port probe
+	reasonLost           = "connection_lost"    // the peer went away in the middle of a handshake
+	reasonNotTLS         = "not_tls"            // what came is not TLS
+	reasonNoCertificate  = "no_certificate"     // the client sent no certificate
+	reasonVersion        = "protocol_version"   // no TLS version in common
+	reasonCipher         = "no_shared_cipher"   // no cipher suite in common
+	reasonPeerAlert      = "peer_alert"         // the peer refused the handshake
+	reasonRefused        = "connection_refused" // nobody listens there
+	reasonUnreachable    = "unreachable"        // no route to the target
+	reasonNoSocket       = "no_such_socket"     // the UNIX socket does not exist
+	reasonName           = "name_resolution"    // the target's name does not resolve
+	reasonDescriptors    = "too_many_files"     // out of descriptors
+	reasonOther          = "error"              // none of these; the log line has the error
+	reasonPermission     = "permission_denied"  // the system does not let us connect
+	reasonBadTLSMessages = "bad_tls_message"    // the peer broke the TLS protocol
+)
+
+// errnoReasons are the reasons for errors of the system.
+var errnoReasons = map[syscall.Errno]string{
+	syscall.ECONNREFUSED: reasonRefused,
+	syscall.ENETUNREACH:  reasonUnreachable,
+	syscall.EHOSTUNREACH: reasonUnreachable,
+	syscall.ENOENT:       reasonNoSocket,
+	syscall.EMFILE:       reasonDescriptors,
+	syscall.ENFILE:       reasonDescriptors,
+	syscall.EACCES:       reasonPermission,
+	syscall.EPERM:        reasonPermission,
+	syscall.ECONNRESET:   reasonReset,
+	syscall.EPIPE:        reasonReset,
+}
+
+// handshakeTexts tells apart errors for which crypto/tls has neither type nor value. TestReasonsOfHandshakes makes each of
+// them happen, so that a Go release that words them differently fails there.
+var handshakeTexts = []struct{ text, reason string }{
+	{"didn't provide a certificate", reasonNoCertificate},
+	{"unsupported versions", reasonVersion},
+	{"unsupported protocol version", reasonVersion},
+	{"no cipher suite supported by both", reasonCipher},
+	{"bad record MAC", reasonBadTLSMessages},
+	{"oversized record", reasonBadTLSMessages},
+	{"unexpected message", reasonBadTLSMessages},
+	{"error decoding message", reasonBadTLSMessages},
+}
+
+// reasonOf gives the stable name of an error. An error may bring its own, by a method Reason.
+func reasonOf(err error) string {
+	var named interface{ Reason() string }
+	if errors.As(err, &named) {
+		return named.Reason()
+	}
+	if errors.Is(err, ErrServerClosed) {
+		return reasonShutdown
+	}
+	var timeout net.Error
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) ||
+		errors.As(err, &timeout) && timeout.Timeout() {
+		return reasonTimeout
+	}
+	if errors.As(err, new(tls.RecordHeaderError)) {
+		return reasonNotTLS
+	}
+	if errors.As(err, new(*net.DNSError)) {
+		return reasonName
+	}
+	var handshake *handshakeError
+	inHandshake := errors.As(err, &handshake)
+	var errno syscall.Errno
+	gone := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.As(err, &errno) && errnoReasons[errno] == reasonReset
+	switch {
+	case gone && inHandshake && handshake.silent && !handshake.target:
+		return reasonClientAbort
+	case gone && inHandshake:
+		return reasonLost
+	}
+	if reason, ok := errnoReasons[errno]; ok {
+		return reason
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "remote error" { // how crypto/tls reports the peer's alert
+		return reasonPeerAlert
+	}
+	text := err.Error()
+	for _, known := range handshakeTexts {
+		if strings.Contains(text, known.text) {
+			return known.reason
+		}
+	}
+	return reasonOther
+}
+
+// stageOf tells in which stage dialling failed: the target's TLS handshake is a stage of its own.
+func stageOf(err error) string {
+	if errors.As(err, new(*handshakeError)) {
+		return stageHandshake
+	}
+	return stageDial
+}

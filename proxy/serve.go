@@ -1,0 +1,161 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+)
+
+// Accept failures are retried after a pause that doubles from the first to the second.
+const (
+	minAcceptPause = 5 * time.Millisecond
+	maxAcceptPause = time.Second
+)
+
+// Serve accepts connections until Shutdown, whose ErrServerClosed it then returns, or until the listener is closed by
+// somebody else, whose error it returns. Other failures to accept, such as running out of descriptors, are logged and tried
+// again. Serve closes the listener in every case. It may be called for several listeners.
+func (s *Server) Serve(ln net.Listener) error {
+	s.init()
+	defer func() { _ = ln.Close() }()
+	if !s.watch(ln) {
+		return ErrServerClosed
+	}
+	defer s.forget(ln)
+
+	pause := time.Duration(0)
+	for {
+		if !s.acquire() {
+			return ErrServerClosed
+		}
+		accepted, err := ln.Accept()
+		if err == nil {
+			pause = 0
+			s.start(accepted)
+			continue
+		}
+		s.release()
+		if s.ctx.Err() != nil {
+			return ErrServerClosed
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		pause = min(max(2*pause, minAcceptPause), maxAcceptPause)
+		s.acceptFailed(err, pause)
+		if !sleep(s.ctx, pause) {
+			return ErrServerClosed
+		}
+	}
+}
+
+// Shutdown closes the listeners, cancels handshakes and dials in progress, and waits until the established connections have
+// ended by themselves. When the context ends first it closes them and returns the context's error. Either way nothing of
+// the server is left running when it returns. It may be called more than once.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.init()
+	s.cancel(ErrServerClosed) // before the listeners close, so that Serve knows why its Accept fails
+	s.mu.Lock()
+	s.closing = true
+	for ln := range s.listeners {
+		_ = ln.Close()
+	}
+	s.mu.Unlock()
+
+	stop := context.AfterFunc(ctx, s.cutAll)
+	s.conns.Wait()
+	if stop() {
+		return nil
+	}
+	return ctx.Err()
+}
+
+// start takes a connection in hand, unless the server is closing.
+func (s *Server) start(accepted net.Conn) {
+	c := newConn(s, accepted)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		_ = accepted.Close()
+		s.release()
+		return
+	}
+	s.active[c] = struct{}{}
+	s.total++
+	s.conns.Go(c.serve)
+}
+
+// finish lets go of a connection that start took in hand.
+func (s *Server) finish(c *conn) {
+	s.mu.Lock()
+	delete(s.active, c)
+	s.mu.Unlock()
+	s.release()
+}
+
+// cutAll closes every connection in hand.
+func (s *Server) cutAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.active {
+		c.cut(reasonShutdown)
+	}
+}
+
+func (s *Server) watch(ln net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.listeners[ln] = struct{}{}
+	return true
+}
+
+func (s *Server) forget(ln net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.listeners, ln)
+}
+
+// acquire waits for a free slot; false when the server closes first.
+func (s *Server) acquire() bool {
+	if s.slots == nil {
+		return s.ctx.Err() == nil
+	}
+	select {
+	case s.slots <- struct{}{}:
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
+}
+
+func (s *Server) release() {
+	if s.slots != nil {
+		<-s.slots
+	}
+}
+
+func (s *Server) acceptFailed(err error, pause time.Duration) {
+	reason := reasonOf(err)
+	if s.Observer.Failed != nil {
+		s.Observer.Failed(stageAccept, reason)
+	}
+	if s.Quiet&QuietConnErrs == 0 {
+		s.Log.Error("error on accept", "reason", reason, "error", err, "retry_in", pause)
+	}
+}
+
+// sleep waits; false when the context ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,66 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"net"
+)
+
+// side is one of the two ends of a forwarded connection. Bytes are read from and written to Conn; closing is done to the
+// socket under it, because closing a TLS session may wait for a peer that does not read.
+type side struct {
+	net.Conn
+	socket net.Conn  // what Conn runs over; Conn itself when plain
+	tls    *tls.Conn // nil when plain
+	wire   *wire     // between the two; nil when plain
+}
+
+func newSide(c net.Conn) *side {
+	s := &side{Conn: c, socket: c}
+	if session, ok := c.(*tls.Conn); ok {
+		s.tls, s.socket = session, session.NetConn()
+		if under, ok := s.socket.(*wire); ok {
+			s.wire, s.socket = under, under.Conn
+		}
+	}
+	return s
+}
+
+// truncated reports, after a read said io.EOF, whether a TLS stream ended without the close_notify that would vouch for it.
+// crypto/tls calls it an end like any other when it comes between two records; but it read the end of the socket then,
+// which it does not do for a close_notify.
+func (s *side) truncated() bool { return s.wire != nil && s.wire.ended }
+
+// endWriting passes an end of stream on: close_notify in TLS (RFC 8446, section 6.1), FIN in TCP.
+func (s *side) endWriting() {
+	closeWrite(s.Conn)
+}
+
+// closeAfter closes a side to which a direction was copied, in a way that tells the truth about that direction.
+func (s *side) closeAfter(received *direction) {
+	if received.ended {
+		s.close()
+	} else {
+		s.abort()
+	}
+}
+
+// close ends both directions in an orderly way.
+func (s *side) close() {
+	_ = s.socket.Close()
+}
+
+// abort ends both directions so that the peer cannot take what it got for the whole: by a reset where the peer is plain TCP,
+// without close_notify where it is TLS. UNIX sockets know no such thing.
+func (s *side) abort() {
+	if lingerer, ok := s.socket.(interface{ SetLinger(int) error }); ok && s.tls == nil {
+		_ = lingerer.SetLinger(0)
+	}
+	_ = s.socket.Close()
+}
+
+// closeWrite half-closes TCP, UNIX and TLS alike; a connection that cannot is left to be closed whole.
+func closeWrite(c net.Conn) {
+	if half, ok := c.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+}

@@ -1,0 +1,331 @@
+package proxy
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sallyport/internal/memnet"
+)
+
+func mustWrite(t testing.TB, c io.Writer, text string) {
+	t.Helper()
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantRead(t testing.TB, c io.Reader, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(c, got); err != nil || string(got) != want {
+		t.Fatalf("read %q, %v; want %q", got, err, want)
+	}
+}
+
+func wantReadError(t testing.TB, c io.Reader, want error) {
+	t.Helper()
+	if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, want) {
+		t.Errorf("read %d bytes, %v; want %v", n, err, want)
+	}
+}
+
+func TestAnAnswerComesAfterTheClientHasHalfClosed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, &Server{CloseTimeout: time.Minute}, nil)
+		client, target := r.connect(t)
+		mustWrite(t, client, "question")
+		_ = client.CloseWrite()
+		wantRead(t, target, "question")
+		wantReadError(t, target, io.EOF)
+		time.Sleep(59 * time.Second)
+		mustWrite(t, target, "answer")
+		_ = target.Close()
+		wantRead(t, client, "answer")
+		wantReadError(t, client, io.EOF)
+		_ = client.Close()
+		if err := r.stop(t, time.Second); err != nil {
+			t.Error(err)
+		}
+		wantEvents(t, r, "accepted", "opened", "closed eof")
+	})
+}
+
+func TestCloseTimeoutBoundsTheOtherDirection(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name         string
+		closeTimeout time.Duration
+		want         time.Duration
+		reason       string
+	}{
+		{"after a minute", time.Minute, time.Minute, "closed close_timeout"},
+		{"at once", 0, 0, "closed eof"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := start(t, &Server{CloseTimeout: c.closeTimeout}, nil)
+				client, target := r.connect(t)
+				started := time.Now()
+				mustWrite(t, target, "all of it")
+				_ = target.CloseWrite()
+				wantRead(t, client, "all of it")
+				wantReadError(t, client, io.EOF)
+				wantReadError(t, target, syscall.ECONNRESET) // the client never ended what it sends
+				if waited := time.Since(started); waited != c.want {
+					t.Errorf("closed after %v, want %v", waited, c.want)
+				}
+				closeAll(client, target)
+				_ = r.stop(t, time.Second)
+				wantEvents(t, r, "accepted", "opened", c.reason)
+			})
+		})
+	}
+}
+
+func TestIdleTimeoutCountsFromTheLastByteEitherWay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, &Server{IdleTimeout: 10 * time.Second}, nil)
+		client, target := r.connect(t)
+		started := time.Now()
+		for range 5 {
+			time.Sleep(7 * time.Second)
+			mustWrite(t, client, "x")
+			wantRead(t, target, "x")
+			time.Sleep(7 * time.Second)
+			mustWrite(t, target, "y")
+			wantRead(t, client, "y")
+		}
+		wantReadError(t, client, syscall.ECONNRESET)
+		if lived, want := time.Since(started), 80*time.Second; lived != want {
+			t.Errorf("closed after %v, want %v", lived, want)
+		}
+		closeAll(client, target)
+		_ = r.stop(t, time.Second)
+		wantEvents(t, r, "accepted", "opened", "closed idle_timeout")
+	})
+}
+
+func TestMaxLifetimeEndsABusyConnection(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, &Server{MaxLifetime: time.Minute, IdleTimeout: time.Hour}, nil)
+		client, target := r.connect(t)
+		started := time.Now()
+		go func() { _, _ = io.Copy(io.Discard, target) }()
+		var err error
+		for err == nil {
+			time.Sleep(100 * time.Millisecond)
+			_, err = client.Write([]byte("x"))
+		}
+		if lived := time.Since(started); lived < time.Minute || lived > time.Minute+100*time.Millisecond {
+			t.Errorf("closed after %v, want a minute", lived)
+		}
+		closeAll(client, target)
+		_ = r.stop(t, time.Second)
+		wantEvents(t, r, "accepted", "opened", "closed lifetime")
+	})
+}
+
+func TestAResetIsPassedOnAsAReset(t *testing.T) {
+	t.Parallel()
+	for _, who := range []string{"client", "target"} {
+		t.Run(who, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := start(t, &Server{CloseTimeout: time.Minute}, nil)
+				client, target := r.connect(t)
+				from, to := client, target
+				if who == "target" {
+					from, to = target, client
+				}
+				mustWrite(t, from, "last words")
+				from.Reset()
+				wantRead(t, to, "last words")
+				wantReadError(t, to, syscall.ECONNRESET)
+				closeAll(to)
+				_ = r.stop(t, time.Second)
+				wantEvents(t, r, "accepted", "opened", "closed "+who+"_reset")
+			})
+		})
+	}
+}
+
+// A TLS peer sees the difference between an end and a cut by the close_notify alone.
+func TestATLSPeerGetsNoCloseNotifyForAResetTarget(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		certs := newPKI(t)
+		r := start(t, &Server{TLS: certs.serverConfig(), CloseTimeout: time.Minute}, nil)
+		socket, err := r.front.Dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		under := &wire{Conn: socket}
+		client := tls.Client(under, certs.clientConfig())
+		if err := client.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		target := r.accept(t)
+		mustWrite(t, target, "half an ans")
+		target.Reset()
+		wantRead(t, client, "half an ans")
+		wantReadError(t, client, io.EOF)
+		if !under.ended {
+			t.Error("the client got a close_notify")
+		}
+		_ = socket.Close()
+		_ = r.stop(t, time.Second)
+		wantEvents(t, r, "accepted", "handshake", "opened", "closed target_reset")
+	})
+}
+
+// crypto/tls gives a close_notify five seconds to be written; the peer may need longer to make room for it.
+func TestAnEndOfStreamReachesAReaderSlowerThanFiveSeconds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		certs := newPKI(t)
+		r := start(t, &Server{TLS: certs.serverConfig(), CloseTimeout: time.Hour}, nil)
+		socket, err := r.front.Dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		under := &wire{Conn: socket}
+		client := tls.Client(under, certs.clientConfig())
+		if err := client.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		target := r.accept(t)
+		sent := bytes.Repeat([]byte("0123456789abcdef"), 4<<10)
+		go func() {
+			_, _ = target.Write(sent)
+			_ = target.CloseWrite()
+		}()
+		time.Sleep(10 * time.Minute)
+		got, err := io.ReadAll(client)
+		if err != nil || !bytes.Equal(got, sent) || under.ended {
+			t.Errorf("got %d of %d bytes, %v, cut off: %v", len(got), len(sent), err, under.ended)
+		}
+		_ = client.CloseWrite()
+		wantReadError(t, target, io.EOF)
+		closeAll(socket, target)
+		_ = r.stop(t, time.Second)
+		wantEvents(t, r, "accepted", "handshake", "opened", "closed eof")
+	})
+}
+
+func TestATLSStreamWithoutCloseNotifyEndsAndIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		certs := newPKI(t)
+		r := start(t, &Server{TLS: certs.serverConfig(), CloseTimeout: time.Minute}, nil)
+		socket, err := r.front.Dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := tls.Client(socket, certs.clientConfig())
+		mustWrite(t, client, "fire and forget")
+		target := r.accept(t)
+		_ = socket.Close() // as programs do that close the socket under their TLS library
+		wantRead(t, target, "fire and forget")
+		wantReadError(t, target, io.EOF)
+		_ = target.Close()
+		_ = r.stop(t, time.Second)
+		wantEvents(t, r, "accepted", "handshake", "opened", "closed truncated")
+	})
+}
+
+// The target answers early and goes away while the client is still sending, as HTTP servers do that refuse an upload.
+func TestAnEarlyAnswerArrivesAlthoughTheClientIsStillSending(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, &Server{CloseTimeout: time.Hour}, nil)
+		client, target := r.connect(t)
+		started := time.Now()
+		wrote := make(chan error, 1)
+		go func() {
+			var err error
+			for err == nil {
+				_, err = client.Write(make([]byte, 1000))
+				time.Sleep(10 * time.Millisecond)
+			}
+			wrote <- err
+		}()
+		wantRead(t, target, string(make([]byte, 5000)))
+		mustWrite(t, target, "413 too much")
+		_ = target.CloseWrite()
+		synctest.Wait()
+		_ = target.Close()
+		time.Sleep(time.Second) // the client is slow to look
+		wantRead(t, client, "413 too much")
+		wantReadError(t, client, io.EOF)
+		if err := <-wrote; !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+			t.Errorf("the client's writes ended with %v", err)
+		}
+		if lasted := time.Since(started); lasted > closeLinger+time.Second {
+			t.Errorf("bytes were taken from the client for %v after the target was gone", lasted)
+		}
+		_ = client.Close()
+		_ = r.stop(t, time.Second)
+		if got := r.journal.all(); got[len(got)-1] != "closed target_reset" && got[len(got)-1] != "closed target_closed" {
+			t.Errorf("events: %q", got)
+		}
+	})
+}
+
+// The kernel, unlike the memory network, does what it does: the same over TCP and UNIX sockets.
+func TestHalfCloseOverKernelSockets(t *testing.T) {
+	t.Parallel()
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			listen := func() net.Listener {
+				address := "127.0.0.1:0"
+				if network == "unix" {
+					address = t.TempDir() + "/s"
+				}
+				ln, err := net.Listen(network, address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return ln
+			}
+			front, back := listen(), listen()
+			r := &rig{front: memnet.Listen(1), back: memnet.Listen(1), served: make(chan error, 1)}
+			server := &Server{CloseTimeout: time.Minute, Dial: dialerTo(back)}
+			r.Server = server
+			go func() { r.served <- server.Serve(front) }()
+
+			client, err := net.Dial(network, front.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			target, err := back.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			mustWrite(t, client, "question")
+			closeWrite(client)
+			wantRead(t, target, "question")
+			wantReadError(t, target, io.EOF)
+			mustWrite(t, target, "answer")
+			closeWrite(target)
+			wantRead(t, client, "answer")
+			wantReadError(t, client, io.EOF)
+			closeAll(client, target)
+			_ = back.Close()
+			if err := r.stop(t, time.Minute); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
