@@ -1,0 +1,164 @@
+package status
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// report is the answer to /_status. last_reload, the latest attempt, is always
+// there, and in the year 1 before the first, which is what readers of
+// Ghostunnel's know; last_reload_success is the time of the latest attempt that
+// succeeded, and last_reload_error is there while the latest one failed.
+type report struct {
+	health
+	Time       time.Time `json:"time"`
+	LastReload time.Time `json:"last_reload"`
+	Hostname   string    `json:"hostname,omitempty"`
+	build
+	Started           time.Time `json:"started"`
+	LastReloadSuccess time.Time `json:"last_reload_success,omitzero"`
+	LastReloadError   string    `json:"last_reload_error,omitempty"`
+	Draining          *draining `json:"draining,omitempty"`
+	Tunnels           []entry   `json:"tunnels"`
+}
+
+// entry is one of the report's tunnels.
+type entry struct {
+	Name string `json:"name"`
+	health
+}
+
+// health is what /_status says about one tunnel and about all of them alike.
+type health struct {
+	OK             bool          `json:"ok"`
+	Status         string        `json:"status"`
+	Message        string        `json:"message"`
+	Mode           string        `json:"mode,omitempty"`
+	ListenAddress  string        `json:"listen_address,omitempty"`
+	ForwardAddress string        `json:"forward_address,omitempty"`
+	BackendOK      bool          `json:"backend_ok"`
+	BackendStatus  string        `json:"backend_status"`
+	BackendError   string        `json:"backend_error,omitempty"`
+	Connections    *connections  `json:"connections,omitempty"`
+	Certificates   []Certificate `json:"certificates,omitempty"`
+}
+
+type connections struct {
+	Open  int64 `json:"open"`
+	Total int64 `json:"total"`
+}
+
+type draining struct {
+	Open     int64     `json:"open"`
+	Deadline time.Time `json:"deadline,omitzero"`
+}
+
+// status answers /_status.
+func (p *port) status(w http.ResponseWriter, r *http.Request) {
+	report := p.report(p.askBackends(w, r))
+	code := http.StatusOK
+	if !report.OK {
+		code = http.StatusServiceUnavailable
+	}
+	writeJSON(w, code, report)
+}
+
+// report puts together what is known now; backends has the outcome of every
+// tunnel's check.
+func (p *port) report(backends []error) report {
+	now, moment := time.Now(), p.state.read()
+
+	entries := make([]entry, len(p.tunnels))
+	for i, tunnel := range p.tunnels {
+		entries[i] = entry{tunnel.Name, tunnel.health(now, moment, backends[i])}
+	}
+	whole := sum(moment, entries)
+	r := report{
+		health:            whole,
+		Time:              now,
+		LastReload:        moment.lastReload,
+		Hostname:          p.hostname,
+		build:             p.build,
+		Started:           moment.started,
+		LastReloadSuccess: moment.lastSuccess,
+		LastReloadError:   moment.lastError,
+		Tunnels:           entries,
+	}
+	if moment.message == stopping {
+		r.Draining = &draining{Deadline: moment.deadline}
+		if whole.Connections != nil {
+			r.Draining.Open = whole.Connections.Open
+		}
+	}
+	return r
+}
+
+// health says how the tunnel is, given the outcome of its check.
+func (t Tunnel) health(now time.Time, moment moment, backend error) health {
+	h := health{
+		OK:             moment.accepting() && backend == nil,
+		Message:        moment.message,
+		Mode:           t.Mode,
+		ListenAddress:  t.Listen,
+		ForwardAddress: t.Forward,
+		BackendOK:      backend == nil,
+	}
+	if backend != nil {
+		h.BackendError = backend.Error()
+	}
+	if t.Connections != nil {
+		open, total := t.Connections()
+		h.Connections = &connections{open, total}
+	}
+	if t.Certificates != nil {
+		h.Certificates = t.Certificates()
+	}
+	for _, c := range h.Certificates {
+		if c.Role == "identity" && now.After(c.NotAfter) {
+			h.OK = false
+		}
+	}
+	return h.spelled()
+}
+
+// sum says how all tunnels are together. One tunnel is the whole, of several
+// the whole has no address or certificate of its own.
+func sum(moment moment, entries []entry) health {
+	if len(entries) == 1 {
+		return entries[0].health
+	}
+	whole := health{OK: moment.accepting(), Message: moment.message, BackendOK: true}
+	var faults []string
+	for _, e := range entries {
+		whole.OK = whole.OK && e.OK
+		whole.BackendOK = whole.BackendOK && e.BackendOK
+		if e.BackendError != "" {
+			faults = append(faults, fmt.Sprintf("%s: %s", e.Name, e.BackendError))
+		}
+		if e.Connections != nil {
+			if whole.Connections == nil {
+				whole.Connections = &connections{}
+			}
+			whole.Connections.Open += e.Connections.Open
+			whole.Connections.Total += e.Connections.Total
+		}
+	}
+	whole.BackendError = strings.Join(faults, "; ")
+	return whole.spelled()
+}
+
+// spelled returns h with its verdicts in words too.
+func (h health) spelled() health {
+	h.Status, h.BackendStatus = word(h.OK), word(h.BackendOK)
+	return h
+}
+
+// word is how a report spells a verdict.
+func word(ok bool) string {
+	if ok {
+		return "ok"
+	}
+	return "critical"
+}

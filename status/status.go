@@ -1,0 +1,160 @@
+// Package status tells the world outside how a process is doing: a listener of
+// its own answers probes, dashboards and people, apart from the traffic.
+//
+// A [State] follows the life of the process, a [Check] knows whether a backend
+// is up, [New] makes a handler out of them, and a [Server] serves it within
+// limits that no client can stretch:
+//
+//	state := status.NewState()
+//	check := status.NewCheck(dialOnce, 10*time.Second)
+//	defer check.Close()
+//	server := status.NewServer(status.New(status.Options{
+//		State:   state,
+//		Tunnels: []status.Tunnel{{Name: "server", Mode: "server", Listen: "localhost:8443", Forward: "localhost:8080", Check: check}},
+//	}), log)
+//	go server.Serve(ln)
+//	state.Listening()
+//
+// What the paths say at each time of life:
+//
+//	message       /livez  /readyz  /healthz             /_status
+//	initializing  200     503      503                  503
+//	listening     200     200      200 if backends up   200 if ok
+//	reloading     200     200      200 if backends up   200 if ok
+//	stopping      200     503      503                  503
+//
+// A tunnel is ok when it accepts connections (listening or reloading), its
+// backend is up and the identity it presents has not expired; the process is ok
+// when every tunnel is. A draining process is not ok although all is well with
+// it: who asks, a load balancer most often, should send its traffic elsewhere.
+//
+// The package opens no listener, speaks no TLS (wrap the listener), dials no
+// target but through the functions it is given, and asks nobody who they are.
+package status
+
+import (
+	"net/http"
+	"os"
+	"runtime"
+	"time"
+)
+
+// Options is what a status port has to tell.
+type Options struct {
+	// State is the life of the process. Required.
+	State *State
+
+	// Tunnels are all tunnels of the process. If there is exactly one, its
+	// mode, addresses and certificates are those of the whole in /_status,
+	// beside "tunnels", where every tunnel has an entry.
+	Tunnels []Tunnel
+
+	// Version and Revision name the build: "1.2.3", and the commit it is from.
+	Version, Revision string
+
+	// Metrics answers /_metrics, MetricsJSON /_metrics/json, and
+	// MetricsPrometheus /_metrics/prometheus and /metrics. Where one is nil,
+	// its paths do not exist.
+	Metrics, MetricsJSON, MetricsPrometheus http.Handler
+
+	// EnablePprof adds /debug/pprof/.
+	EnablePprof bool
+
+	// Shutdown begins a graceful end and does not wait for it. It is called
+	// once, by the first POST to /_shutdown. If it is nil, there is no such path.
+	Shutdown func()
+}
+
+// Tunnel is what a status port tells about one tunnel.
+type Tunnel struct {
+	Name    string // unique in the process
+	Mode    string // "server" or "client"
+	Listen  string // address that accepts connections
+	Forward string // address that they are forwarded to
+
+	// Check finds out whether the backend is up. Required.
+	Check *Check
+
+	// Certificates lists the certificates in use now. It may be nil. What has
+	// the role "identity" must not have expired for the tunnel to be ok.
+	Certificates func() []Certificate
+
+	// Connections counts the connections that are open now, and all that came
+	// in so far. It may be nil.
+	Connections func() (open, total int64)
+}
+
+// Certificate describes a certificate in use.
+type Certificate struct {
+	Role     string    `json:"role"` // "identity", "intermediate" or "ca"
+	Subject  string    `json:"subject"`
+	Serial   string    `json:"serial"`
+	NotAfter time.Time `json:"not_after"`
+}
+
+// New returns the handler of a status port.
+//
+// Every answer forbids caches to keep it and browsers to guess its type. A path
+// that does not exist answers 404, a method that a path does not have 405 with
+// the ones it has in Allow.
+func New(o Options) http.Handler {
+	// A host without a name is reported without one.
+	hostname, _ := os.Hostname()
+	p := &port{
+		state:   o.State,
+		tunnels: o.Tunnels,
+		build: build{
+			Version:  o.Version,
+			Revision: o.Revision,
+			Compiler: runtime.Version(),
+		},
+		hostname: hostname,
+	}
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /_status", p.status)
+	mux.HandleFunc("GET /livez", p.live)
+	mux.HandleFunc("GET /readyz", p.ready)
+	mux.HandleFunc("GET /healthz", p.healthy)
+	mux.HandleFunc("GET /version", p.version)
+	for path, h := range map[string]http.Handler{
+		"/_metrics":            o.Metrics,
+		"/_metrics/json":       o.MetricsJSON,
+		"/_metrics/prometheus": o.MetricsPrometheus,
+		"/metrics":             o.MetricsPrometheus,
+	} {
+		if h != nil {
+			mux.Handle(path, h)
+		}
+	}
+	if o.Shutdown != nil {
+		mux.Handle("POST /_shutdown", shutdown(o.Shutdown))
+	}
+	if o.EnablePprof {
+		handleProfiles(mux)
+	}
+	return guarded(mux)
+}
+
+// port is what the handlers of one status port share.
+type port struct {
+	state    *State
+	tunnels  []Tunnel
+	build    build
+	hostname string
+}
+
+// guarded puts on every answer of h the headers that all of them have.
+func guarded(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if r.ContentLength != 0 {
+			// Next to nothing here reads a body. Without this, net/http holds
+			// the answer back until the body is complete, or never comes.
+			w.Header().Set("Connection", "close")
+			r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+		}
+		h.ServeHTTP(w, r)
+	})
+}
