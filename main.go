@@ -1,0 +1,99 @@
+// Sallyport is a TLS sidecar: it runs beside a service and carries its connections over mutual TLS. See README.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+
+	"sallyport/config"
+	"sallyport/devpki"
+	"sallyport/sidecar"
+)
+
+// version is set by the Makefile, through the linker.
+var version = "devel"
+
+// Exit codes.
+const (
+	exitOK      = 0
+	exitFailure = 1 // while starting or running, or a forced end
+	exitUsage   = 2 // unusable flags or environment
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
+}
+
+// run is the whole program, short of the exit.
+func run(args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
+	command, err := config.Parse(args, env, stdout, version)
+	if errors.Is(err, config.ErrHelp) {
+		return exitOK
+	}
+	if err != nil {
+		return fail(stderr, err, exitUsage)
+	}
+	switch c := command.(type) {
+	case *config.Sidecar:
+		err = serve(c, stdout)
+	case *config.Certs:
+		err = makeCerts(c, stdout)
+	}
+	if err != nil {
+		return fail(stderr, err, exitFailure)
+	}
+	return exitOK
+}
+
+// serve runs tunnels until a signal or a request ends them.
+func serve(c *config.Sidecar, stdout io.Writer) error {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, sidecar.Signals()...)
+	defer signal.Stop(signals)
+
+	s, err := sidecar.New(context.Background(), c, sidecar.Build{Version: version, Revision: revision()}, stdout)
+	if err != nil {
+		return err
+	}
+	return s.Run(signals)
+}
+
+// makeCerts writes a development CA and identities, or one more of them.
+func makeCerts(c *config.Certs, stdout io.Writer) error {
+	options := devpki.FileOptions{
+		DNSNames: c.DNSNames, IPs: c.IPs, URIs: c.URIs,
+		Validity: c.Lifetime, Password: string(c.Password), Force: c.Force,
+	}
+	write, made := devpki.Init, "a CA, a server and a client identity"
+	if c.Name != "" {
+		write, made = func(dir string, o devpki.FileOptions) error { return devpki.IssueInto(dir, c.Name, o) }, "identity "+c.Name
+	}
+	if err := write(c.Dir, options); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(stdout, "wrote %s to %s\n", made, c.Dir)
+	return err
+}
+
+// fail prints an error, once.
+func fail(stderr io.Writer, err error, code int) int {
+	_, _ = fmt.Fprintln(stderr, "sallyport:", err)
+	return code
+}
+
+// revision is the commit that the binary was built from, as far as the build recorded it.
+func revision() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, setting := range info.Settings {
+			if setting.Key == "vcs.revision" {
+				return setting.Value
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,96 @@
+package sidecar
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"sallyport/certloader"
+	"sallyport/proxy"
+	"sallyport/socket"
+	"sallyport/status"
+)
+
+// portGrace is how long the status port may take to answer what it was asked before the process ends.
+const portGrace = time.Second
+
+// port is the status port: its listener, and the server behind it.
+type port struct {
+	address  socket.Address
+	listener net.Listener
+	server   *status.Server
+}
+
+// openPort opens the status port.
+func (s *Sidecar) openPort(ctx context.Context, build Build) (*port, error) {
+	c := s.config.Status
+	ln, err := socket.Listen(ctx, c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("--status %s: %w", c.Listen, err)
+	}
+	if c.TLS {
+		ln = tls.NewListener(ln, s.tunnels[0].source.ServerConfig(certloader.ServerOptions{}))
+	}
+	options := status.Options{
+		State:             s.state,
+		Version:           build.Version,
+		Revision:          build.Revision,
+		Metrics:           s.metrics.Handler(),
+		MetricsJSON:       s.metrics.JSON(),
+		MetricsPrometheus: s.metrics.Prometheus(),
+		EnablePprof:       c.Pprof,
+	}
+	for _, t := range s.tunnels {
+		options.Tunnels = append(options.Tunnels, t.report())
+	}
+	if c.Shutdown {
+		options.Shutdown = s.requestShutdown
+	}
+	return &port{address: c.Listen, listener: ln, server: status.NewServer(status.New(options), s.log)}, nil
+}
+
+// serve blocks until close, or until the listener gives up; the latter is an error.
+func (p *port) serve() error {
+	if err := p.server.Serve(p.listener); err != nil {
+		return fmt.Errorf("--status %s: %w", p.address, err)
+	}
+	return nil
+}
+
+// close ends the status port; answers that are being written are finished first.
+func (p *port) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), portGrace)
+	defer cancel()
+	if err := p.server.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("closing --status %s: %w", p.address, err)
+	}
+	if err := p.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("closing --status %s: %w", p.address, err)
+	}
+	return nil
+}
+
+// requestShutdown asks Run to begin the drain.
+func (s *Sidecar) requestShutdown() {
+	select {
+	case s.shutdown <- struct{}{}:
+	default: // asked for already
+	}
+}
+
+// observer tells the metrics, if there are any, what becomes of connections.
+func (s *Sidecar) observer() proxy.Observer {
+	if s.metrics == nil {
+		return proxy.Observer{}
+	}
+	return proxy.Observer{
+		Accepted:  s.metrics.Accepted,
+		Failed:    s.metrics.Failed,
+		Handshake: s.metrics.Handshake,
+		Opened:    s.metrics.Opened,
+		Closed:    s.metrics.Closed,
+	}
+}

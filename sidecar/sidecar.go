@@ -1,0 +1,111 @@
+// Package sidecar puts a process together from its configuration and runs it: it is where the rooms meet that know nothing of
+// each other, and where start, reload and drain are decided.
+//
+//	s, err := sidecar.New(ctx, cfg, sidecar.Build{Version: version}, os.Stdout)
+//	if err != nil {
+//		return err // nothing is left open
+//	}
+//	signals := make(chan os.Signal, 8)
+//	signal.Notify(signals, sidecar.Signals()...)
+//	return s.Run(signals)
+//
+// New loads every identity, resolves every target and opens every listener; whatever fails there fails before the first
+// connection is accepted. Run serves until it is told to stop. Its goroutine alone decides about the life of the process:
+// the signals, the timer, the shutdown endpoint and the failures of listeners all meet in its one loop.
+//
+// The package parses nothing, copies no byte and never exits.
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"sallyport/config"
+	"sallyport/metrics"
+	"sallyport/status"
+)
+
+// Build is what the status port tells about the program.
+type Build struct {
+	Version  string // "1.2.3"
+	Revision string // the commit it was built from; may be empty
+}
+
+// Sidecar is a process that is ready to run: all is loaded, and all listeners are open.
+type Sidecar struct {
+	config  *config.Sidecar
+	log     *slog.Logger
+	state   *status.State
+	tunnels []*tunnel
+	metrics *metrics.Metrics // nil when nothing would read them
+	port    *port            // nil without a status port
+
+	shutdown chan struct{} // a request to /_shutdown
+	failed   chan error    // a listener that gave up
+}
+
+// New makes a Sidecar of a configuration. Log lines go to out. The context bounds loading and resolving alone. An error names
+// the flag at fault and leaves nothing open.
+func New(ctx context.Context, cfg *config.Sidecar, build Build, out io.Writer) (*Sidecar, error) {
+	s := &Sidecar{
+		config:   cfg,
+		log:      newLogger(cfg.Log, out),
+		state:    status.NewState(),
+		shutdown: make(chan struct{}, 1),
+		failed:   make(chan error, len(cfg.Tunnels)+1),
+	}
+	if err := s.open(ctx, build); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+func (s *Sidecar) open(ctx context.Context, build Build) error {
+	if !s.config.Status.Listen.IsZero() {
+		s.metrics = metrics.New(s.config.MetricsPrefix)
+	}
+	for i := range s.config.Tunnels {
+		t, err := newTunnel(ctx, &s.config.Tunnels[i], s.observer(), s.log, s.config.Log.Quiet)
+		if err != nil {
+			return err
+		}
+		s.tunnels = append(s.tunnels, t)
+	}
+	for _, t := range s.tunnels {
+		if err := t.listen(ctx); err != nil {
+			return err
+		}
+	}
+	if s.config.Status.Listen.IsZero() {
+		return nil
+	}
+	var err error
+	s.port, err = s.openPort(ctx, build)
+	return err
+}
+
+// close lets go of all that New and Run opened and that is still open. What drains has to be drained before.
+func (s *Sidecar) close() error {
+	var errs []error
+	if s.port != nil {
+		errs = append(errs, s.port.close())
+	}
+	for _, t := range s.tunnels {
+		errs = append(errs, t.close())
+	}
+	if s.metrics != nil {
+		s.metrics.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// wrapTunnel names the tunnel in an error, where there is more than one to be named.
+func (s *Sidecar) wrapTunnel(t *tunnel, err error) error {
+	if err == nil || len(s.tunnels) == 1 {
+		return err
+	}
+	return fmt.Errorf("tunnel %s: %w", t.config.Name, err)
+}

@@ -1,0 +1,165 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"sallyport/auth"
+	"sallyport/certloader"
+	"sallyport/config"
+	"sallyport/proxy"
+	"sallyport/socket"
+	"sallyport/status"
+)
+
+// tunnel is one listener with its target, put together.
+type tunnel struct {
+	config   *config.Tunnel
+	source   *certloader.Source
+	server   *proxy.Server
+	check    *status.Check
+	listener net.Listener // nil until listen; the server closes it
+}
+
+// newTunnel loads the tunnel's identity, resolves its target and puts its parts together. It opens no listener.
+func newTunnel(
+	ctx context.Context, c *config.Tunnel, observer proxy.Observer, log *slog.Logger, q config.Quiet,
+) (*tunnel, error) {
+	if !c.SkipResolve {
+		if err := socket.Resolve(ctx, c.Target); err != nil {
+			return nil, fmt.Errorf("--target %s: %w; --skip-resolve starts without looking it up", c.Target, err)
+		}
+	}
+	source, err := certloader.New(ctx, certloader.Files(certloader.FileOptions{
+		Cert:         c.Identity.Cert,
+		Key:          c.Identity.Key,
+		Keystore:     c.Identity.Keystore,
+		Password:     string(c.Identity.Password),
+		PasswordFile: c.Identity.PasswordFile,
+		CABundle:     c.CACert,
+	}))
+	if err != nil {
+		return nil, err
+	}
+	t := &tunnel{config: c, source: source}
+	t.server = &proxy.Server{
+		HandshakeTimeout: c.ConnectTimeout,
+		DialTimeout:      c.ConnectTimeout,
+		CloseTimeout:     c.CloseTimeout,
+		IdleTimeout:      c.IdleTimeout,
+		MaxLifetime:      c.MaxConnLifetime,
+		MaxConns:         c.MaxConns,
+		Observer:         observer,
+		Identify:         auth.Identity,
+		Log:              log.With("tunnel", c.Name),
+		Quiet:            quiet(q),
+	}
+	dial := socket.Dialer(c.Target)
+	run := t.backend(dial)
+	if c.Mode == config.Server {
+		t.server.TLS = source.ServerConfig(t.serverOptions())
+		t.server.Dial = dial
+	} else {
+		config := source.ClientConfig(t.clientOptions())
+		t.server.Dial = proxy.TLSDialer(dial, config, observer.Handshake)
+		run = shaken(dial, config)
+	}
+	t.check = status.NewCheck(run, c.ConnectTimeout)
+	return t, nil
+}
+
+func (t *tunnel) serverOptions() certloader.ServerOptions {
+	options := certloader.ServerOptions{CipherSuites: t.config.TLS.CipherSuites, MaxVersion: t.config.TLS.MaxVersion}
+	if !t.config.DisableAuthentication {
+		options.Authorize = authorizer(t.config.Access)
+	}
+	return options
+}
+
+func (t *tunnel) clientOptions() certloader.ClientOptions {
+	options := certloader.ClientOptions{
+		ServerName:   t.config.ServerName,
+		CipherSuites: t.config.TLS.CipherSuites,
+		MaxVersion:   t.config.TLS.MaxVersion,
+	}
+	if !t.config.Access.IsZero() {
+		options.Authorize = authorizer(t.config.Access)
+	}
+	return options
+}
+
+// authorizer lets in whom the access flags name.
+func authorizer(a config.Access) auth.Authorizer {
+	if a.All {
+		return auth.AnyPeer()
+	}
+	var rules []auth.Authorizer
+	for _, name := range a.CommonNames {
+		rules = append(rules, auth.CommonName(name))
+	}
+	for _, unit := range a.OrganizationalUnits {
+		rules = append(rules, auth.OrganizationalUnit(unit))
+	}
+	for _, name := range a.DNSNames {
+		rules = append(rules, auth.DNSName(name))
+	}
+	for _, pattern := range a.URIs {
+		rules = append(rules, auth.URI(pattern))
+	}
+	for _, ip := range a.IPs {
+		rules = append(rules, auth.IPAddress(ip))
+	}
+	return auth.Any(rules...)
+}
+
+// listen opens the tunnel's listener: connections queue from here on, and are accepted by serve.
+func (t *tunnel) listen(ctx context.Context) error {
+	ln, err := socket.Listen(ctx, t.config.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen %s: %w", t.config.Listen, err)
+	}
+	t.listener = ln
+	return nil
+}
+
+// serve blocks until the tunnel was drained, or its listener gives up; the latter is an error.
+func (t *tunnel) serve() error {
+	err := t.server.Serve(t.listener)
+	if errors.Is(err, proxy.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("--listen %s: %w", t.config.Listen, err)
+}
+
+// close lets go of what the tunnel holds beside its connections.
+func (t *tunnel) close() error {
+	t.check.Close()
+	if t.listener != nil {
+		if err := t.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("closing --listen %s: %w", t.config.Listen, err)
+		}
+	}
+	return t.source.Close()
+}
+
+// report is what the status port tells about the tunnel.
+func (t *tunnel) report() status.Tunnel {
+	return status.Tunnel{
+		Name:        t.config.Name,
+		Mode:        string(t.config.Mode),
+		Listen:      t.config.Listen.String(),
+		Forward:     t.config.Target.String(),
+		Check:       t.check,
+		Connections: t.server.Counts,
+		Certificates: func() []status.Certificate {
+			var out []status.Certificate
+			for _, c := range t.source.Certificates() {
+				out = append(out, status.Certificate(c))
+			}
+			return out
+		},
+	}
+}
