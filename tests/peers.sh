@@ -1,0 +1,54 @@
+#!/bin/sh
+# Installs the programs that the tests run against: as root with apt-get;
+# elsewhere it says what is missing. It does nothing when all is there.
+set -eu
+
+PATH="$PATH:/usr/sbin"
+
+# What each test dependency is found by (a command, or a file), and the Debian
+# and Ubuntu package that brings it.
+peers='
+gcc                                       gcc
+/usr/include/stdlib.h                     libc6-dev
+git                                       git
+curl                                      curl
+openssl                                   openssl
+nginx                                     nginx-light
+/usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream
+redis-server                              redis-server
+redis-cli                                 redis-tools
+'
+
+missing=$(echo "$peers" | while read -r sign package; do
+	case $sign in
+	'') continue ;;
+	/*) [ -e "$sign" ] || echo "$package" ;;
+	*) command -v "$sign" >/dev/null || echo "$package" ;;
+	esac
+done)
+[ -n "$missing" ] || exit 0
+
+# One line, in the order above.
+missing=$(echo "$missing" | tr '\n' ' ')
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+	echo "missing for some tests: $missing" >&2
+	echo "install these packages (names of Debian and Ubuntu); until then those tests are skipped" >&2
+	exit 0
+fi
+
+# The servers are wanted as programs, not as services of this machine: a
+# policy that forbids it (invoke-rc.d's exit code 101) keeps them from starting.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+	trap 'rm -f "$policy"' EXIT
+	trap 'exit 1' HUP INT TERM
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod +x "$policy"
+fi
+
+echo "installing $missing"
+export DEBIAN_FRONTEND=noninteractive
+apt-get -q update
+# shellcheck disable=SC2086 # several words
+apt-get -q install -y --no-install-recommends $missing

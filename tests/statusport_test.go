@@ -1,0 +1,83 @@
+package tests
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// A statusPort asks a process through its status port.
+type statusPort struct {
+	base   string // what a path is appended to
+	client *http.Client
+}
+
+// newStatusPort takes an address as --status does.
+func newStatusPort(address string) *statusPort {
+	transport := &http.Transport{
+		DisableKeepAlives: true, // so that no connection outlives its request
+		// Whom the port's certificate is for is the matter of tests of their own.
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+	}
+	base := address
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		base = "http://unix"
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}
+	} else if !strings.Contains(address, "://") {
+		base = "https://" + address
+	}
+	return &statusPort{base: base, client: &http.Client{Transport: transport, Timeout: patience}}
+}
+
+// ready reports whether the port answers that the process is ready.
+func (s *statusPort) ready(t *testing.T) bool {
+	t.Helper()
+	resp, err := s.do(t.Context(), http.MethodGet, "/readyz")
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close() // nothing of it is wanted
+	return resp.StatusCode == http.StatusOK
+}
+
+// get asks for a path and returns the answer's status code and body.
+func (s *statusPort) get(t *testing.T, path string) (int, string) {
+	t.Helper()
+	resp, err := s.do(t.Context(), http.MethodGet, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("GET %s: %v", path, err)
+	}
+	if err := resp.Body.Close(); err != nil {
+		t.Fatalf("GET %s: %v", path, err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+// getJSON decodes what get returns into v, and returns the status code.
+func (s *statusPort) getJSON(t *testing.T, path string, v any) int {
+	t.Helper()
+	code, body := s.get(t, path)
+	if err := json.Unmarshal([]byte(body), v); err != nil {
+		t.Fatalf("GET %s: %v\n%s", path, err, body)
+	}
+	return code
+}
+
+func (s *statusPort) do(ctx context.Context, method, path string) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, s.base+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	return s.client.Do(request)
+}

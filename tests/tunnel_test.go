@@ -1,0 +1,59 @@
+package tests
+
+import (
+	"path/filepath"
+	"testing"
+)
+
+// A tunnel is a client-mode and a server-mode process, one behind the other:
+//
+//	network, address -> client -> server -> a target
+type tunnel struct {
+	network, address string // where the client listens, as net.Dial takes it
+
+	pki            *pki
+	server, client *process
+	serverAddress  string // where the server listens
+}
+
+// newTunnel starts a tunnel to a target. With network "unix" the client listens
+// on a socket file, else on a port.
+func newTunnel(t *testing.T, network, target string) *tunnel {
+	t.Helper()
+	p := newPKI(t)
+	tun := &tunnel{network: network, pki: p, serverAddress: reserve(t)}
+	tun.server = startServer(t, p, tun.serverAddress, target, "--allow-cn", "client")
+
+	listen := reserve(t)
+	tun.address = listen
+	if network == "unix" {
+		tun.address = filepath.Join(t.TempDir(), "listen")
+		listen = "unix:" + tun.address
+	}
+	args := []string{
+		"client", "--listen", listen, "--target", tun.serverAddress,
+		"--cacert", p.root, "--status", "http://" + reserve(t),
+	}
+	tun.client = start(t, append(args, p.client(t).flags()...)...)
+	return tun
+}
+
+// startServer starts sallyport in server mode with an identity and trust of p,
+// a status port and, beside those, args.
+func startServer(t *testing.T, p *pki, listen, target string, args ...string) *process {
+	t.Helper()
+	all := []string{
+		"server", "--listen", listen, "--target", target,
+		"--cacert", p.root, "--status", "http://" + reserve(t),
+	}
+	all = append(all, p.server(t).flags()...)
+	return start(t, append(all, args...)...)
+}
+
+// stop drains both processes, the client's first, and fails the test unless
+// both end cleanly.
+func (tun *tunnel) stop(t *testing.T) {
+	t.Helper()
+	tun.client.stop(t)
+	tun.server.stop(t)
+}
