@@ -1,5 +1,5 @@
 // Package certloader holds a process's TLS identity and trust, and swaps them
-// while connections go on. A [Loader] gets them from somewhere, a [Source]
+// while connections go on. A [Provider] gets them from somewhere, a [Source]
 // keeps the latest that loaded well, and the tls.Configs that the Source makes
 // use that for each new handshake:
 //
@@ -21,9 +21,8 @@
 // that the trust of this moment decides. A refusal is a [*VerifyError] with a
 // stable reason.
 //
-// The package starts no goroutine and watches nothing: somebody else says when
-// to reload. It does not decide which verified peer may talk (that is the
-// Authorize function), and it never logs.
+// A Source loads when it is told to. It does not decide which verified peer may
+// talk (that is the Authorize function), and it never logs.
 package certloader
 
 import (
@@ -32,7 +31,7 @@ import (
 	"crypto/x509"
 )
 
-// Material is what a [Loader] brings: an identity, trust, or both. It must not
+// Material is what a [Provider] brings: an identity, trust, or both. It must not
 // change once it has been handed over.
 type Material struct {
 	// Identity is the certificate chain, leaf first, with a private key that
@@ -51,7 +50,17 @@ type Material struct {
 	CAs []*x509.Certificate
 }
 
-// Loader gets fresh Material from files or from elsewhere. It returns all of it
-// or an error that names the flag and the file at fault. A [Source] calls it
-// from one goroutine at a time.
-type Loader func(context.Context) (*Material, error)
+// Provider gets Material from files or from elsewhere. A [Source] owns its
+// Provider: it calls Load from one goroutine at a time, and Close once.
+type Provider interface {
+	// Load returns fresh Material, all of it, or an error that names the flag and
+	// the file at fault.
+	Load(context.Context) (*Material, error)
+
+	// Changed receives when Load has something new to return. It is nil where
+	// only somebody outside can know.
+	Changed() <-chan struct{}
+
+	// Close lets go of what the Provider holds. What it has returned stays good.
+	Close() error
+}

@@ -38,23 +38,29 @@ type FileOptions struct {
 // to something endless is an error.
 const maxFileSize = 16 << 20
 
-// Files returns a Loader that reads the files anew each time. A PEM chain whose
-// leaf is not first is put right.
-func Files(opts FileOptions) Loader {
-	return func(ctx context.Context) (*Material, error) {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		material := new(Material)
-		if err := opts.loadIdentity(material); err != nil {
-			return nil, err
-		}
-		if err := opts.loadTrust(material); err != nil {
-			return nil, err
-		}
-		return material, nil
+// Files returns a Provider that reads the files anew each time. A PEM chain
+// whose leaf is not first is put right.
+func Files(opts FileOptions) Provider { return files{opts} }
+
+type files struct{ FileOptions }
+
+func (f files) Load(ctx context.Context) (*Material, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
+	material := new(Material)
+	if err := f.loadIdentity(material); err != nil {
+		return nil, err
+	}
+	if err := f.loadTrust(material); err != nil {
+		return nil, err
+	}
+	return material, nil
 }
+
+func (files) Changed() <-chan struct{} { return nil }
+
+func (files) Close() error { return nil }
 
 func (o FileOptions) loadIdentity(material *Material) (err error) {
 	switch {

@@ -37,7 +37,7 @@ func write(t testing.TB, name string, data []byte) string {
 
 func load(t testing.TB, opts certloader.FileOptions) *certloader.Material {
 	t.Helper()
-	m, err := certloader.Files(opts)(t.Context())
+	m, err := certloader.Files(opts).Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func TestPasswordsComeFromAFileToo(t *testing.T) {
 		write(t, "pass", []byte("open sesame")):  "--keystore " + keystore + ": wrong password",
 		write(t, "pass", []byte("open\nsesame")): "--keystore " + keystore + ": wrong password",
 	} {
-		_, err := certloader.Files(certloader.FileOptions{Keystore: keystore, PasswordFile: path})(t.Context())
+		_, err := certloader.Files(certloader.FileOptions{Keystore: keystore, PasswordFile: path}).Load(t.Context())
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "sesame") {
 			t.Errorf("error = %v, want %q and no password", err, want)
 		}
@@ -339,7 +339,7 @@ func TestBadFiles(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			m, err := certloader.Files(test.opts)(t.Context())
+			m, err := certloader.Files(test.opts).Load(t.Context())
 			if err == nil {
 				t.Fatalf("loaded %+v", m)
 			}
@@ -368,7 +368,7 @@ func TestAMismatchedPairNamesBothFiles(t *testing.T) {
 	ca, id := subIdentity(t, devpki.ECDSAP256)
 	other := issue(t, ca, devpki.Request{CommonName: "other", Key: devpki.RSA2048})
 	opts := certloader.FileOptions{Cert: write(t, "c.pem", id.CertPEM()), Key: write(t, "k.pem", other.KeyPEM())}
-	_, err := certloader.Files(opts)(t.Context())
+	_, err := certloader.Files(opts).Load(t.Context())
 	if want := "--key " + opts.Key + ": the private key fits no certificate in --cert " + opts.Cert; err == nil || err.Error() != want {
 		t.Errorf("error = %v\nwant    %s", err, want)
 	}
@@ -381,7 +381,7 @@ func TestFileOptionsThatContradictEachOther(t *testing.T) {
 		"--key":      {Key: "k.pem"},
 		"--keystore": {Cert: "c.pem", Key: "k.pem", Keystore: "s.pem"},
 	} {
-		if _, err := certloader.Files(opts)(t.Context()); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := certloader.Files(opts).Load(t.Context()); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%+v: %v", opts, err)
 		}
 	}
@@ -391,7 +391,7 @@ func TestFilesHeedsTheContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := certloader.Files(certloader.FileOptions{})(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := certloader.Files(certloader.FileOptions{}).Load(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("error = %v", err)
 	}
 }

@@ -51,19 +51,26 @@ func material(id *devpki.Identity, trust *devpki.CA) *certloader.Material {
 	return m
 }
 
-// store is a place that a Loader loads from, and that a test may change.
+// loader is a Provider that is a function.
+type loader func(context.Context) (*certloader.Material, error)
+
+func (l loader) Load(ctx context.Context) (*certloader.Material, error) { return l(ctx) }
+func (loader) Changed() <-chan struct{}                                 { return nil }
+func (loader) Close() error                                             { return nil }
+
+// store is a place that a loader loads from, and that a test may change.
 type store struct {
 	atomic.Pointer[certloader.Material]
 }
 
 func (s *store) load(context.Context) (*certloader.Material, error) { return s.Load(), nil }
 
-// newSource returns a Source and the store that its Loader loads from.
+// newSource returns a Source and the store that it loads from.
 func newSource(t testing.TB, m *certloader.Material) (*certloader.Source, *store) {
 	t.Helper()
 	s := new(store)
 	s.Store(m)
-	source, err := certloader.New(t.Context(), s.load)
+	source, err := certloader.New(t.Context(), loader(s.load))
 	if err != nil {
 		t.Fatal(err)
 	}

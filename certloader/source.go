@@ -13,15 +13,15 @@ import (
 // ErrClosed is what [Source.Reload] returns once the Source has been closed.
 var ErrClosed = errors.New("certificate source closed")
 
-// Source keeps the latest identity and trust that its [Loader] brought. It is
+// Source keeps the latest identity and trust that its [Provider] brought. It is
 // safe for concurrent use.
 type Source struct {
-	load    Loader
-	current atomic.Pointer[snapshot]
+	provider Provider
+	current  atomic.Pointer[snapshot]
 
 	turn    chan struct{}   // holds one token while somebody loads
 	closing context.Context // ends when Close begins
-	close   func()          // idempotent
+	close   func() error    // idempotent
 }
 
 // snapshot is the state between two reloads. It never changes.
@@ -31,26 +31,37 @@ type snapshot struct {
 	generation    uint64              // grows when Roots changes
 }
 
-// New loads for the first time. An identity that has expired is taken: it may
-// be all there is, and its peers will say what they think of it.
-func New(ctx context.Context, load Loader) (*Source, error) {
-	material, err := load(ctx)
-	if err != nil {
-		return nil, err
-	}
-	first, err := newSnapshot(material)
-	if err != nil {
-		return nil, err
-	}
+// New loads for the first time, and closes the provider if that fails. An
+// identity that has expired is taken: it may be all there is, and its peers will
+// say what they think of it.
+func New(ctx context.Context, provider Provider) (*Source, error) {
 	closing, cancel := context.WithCancel(context.Background())
-	s := &Source{load: load, turn: make(chan struct{}, 1), closing: closing}
-	s.close = sync.OnceFunc(func() {
+	s := &Source{provider: provider, turn: make(chan struct{}, 1), closing: closing}
+	s.close = sync.OnceValue(func() error {
 		cancel()
 		s.turn <- struct{}{} // waits for a Reload in progress, and lets in no other
+		return provider.Close()
 	})
+	first, err := s.load(ctx)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	s.current.Store(first)
 	return s, nil
 }
+
+// load makes a snapshot of what the provider has now.
+func (s *Source) load(ctx context.Context) (*snapshot, error) {
+	material, err := s.provider.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newSnapshot(material)
+}
+
+// Changed receives when a [Source.Reload] would bring something new. It is nil
+// where only somebody outside can know.
+func (s *Source) Changed() <-chan struct{} { return s.provider.Changed() }
 
 // Reload loads anew and, if all of it is good, swaps it in for the handshakes
 // that begin from now on; otherwise everything stays as it was. An identity
@@ -70,14 +81,10 @@ func (s *Source) Reload(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	material, err := s.load(ctx)
+	next, err := s.load(ctx)
 	if s.closing.Err() != nil {
 		return ErrClosed
 	}
-	if err != nil {
-		return err
-	}
-	next, err := newSnapshot(material)
 	if err != nil {
 		return err
 	}
@@ -93,14 +100,11 @@ func (s *Source) Reload(ctx context.Context) error {
 	return nil
 }
 
-// Close ends a Reload in progress, waits for it, and makes later ones return
-// [ErrClosed]. The configs made by the Source go on with what it held last, so
-// that connections can drain. Close may be called again and again; its error is
-// always nil.
-func (s *Source) Close() error {
-	s.close()
-	return nil
-}
+// Close ends a Reload in progress, waits for it, makes later ones return
+// [ErrClosed], and closes the provider, whose error it returns. The configs made
+// by the Source go on with what it held last, so that connections can drain.
+// Close may be called again and again.
+func (s *Source) Close() error { return s.close() }
 
 // HasIdentity reports whether there is a certificate to show.
 func (s *Source) HasIdentity() bool { return s.current.Load().Identity != nil }

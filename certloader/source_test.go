@@ -17,10 +17,10 @@ import (
 	"sallyport/devpki"
 )
 
-func TestNewReturnsWhatTheLoaderFailsWith(t *testing.T) {
+func TestNewReturnsWhatTheProviderFailsWith(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
-	source, err := certloader.New(t.Context(), func(context.Context) (*certloader.Material, error) { return nil, broken })
+	source, err := certloader.New(t.Context(), loader(func(context.Context) (*certloader.Material, error) { return nil, broken }))
 	if source != nil || !errors.Is(err, broken) {
 		t.Errorf("New = %v, %v", source, err)
 	}
@@ -45,7 +45,7 @@ func TestIncompleteIdentitiesAreRefused(t *testing.T) {
 			if err := source.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "--cert test.pem") {
 				t.Errorf("Reload: %v, want an error that names the origin", err)
 			}
-			if _, err := certloader.New(t.Context(), files.load); err == nil {
+			if _, err := certloader.New(t.Context(), loader(files.load)); err == nil {
 				t.Error("New took it")
 			}
 		})
@@ -144,13 +144,13 @@ func TestReloadsWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var loading, most, loads atomic.Int32
-		source, err := certloader.New(t.Context(), func(context.Context) (*certloader.Material, error) {
+		source, err := certloader.New(t.Context(), loader(func(context.Context) (*certloader.Material, error) {
 			most.Store(max(most.Load(), loading.Add(1)))
 			defer loading.Add(-1)
 			loads.Add(1)
 			time.Sleep(time.Second)
 			return new(certloader.Material), nil
-		})
+		}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,7 +183,7 @@ func TestCloseEndsAReloadAndRefusesLaterOnes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		first := true
-		source, err := certloader.New(t.Context(), func(ctx context.Context) (*certloader.Material, error) {
+		source, err := certloader.New(t.Context(), loader(func(ctx context.Context) (*certloader.Material, error) {
 			if first {
 				first = false
 				return new(certloader.Material), nil
@@ -191,7 +191,7 @@ func TestCloseEndsAReloadAndRefusesLaterOnes(t *testing.T) {
 			<-ctx.Done()
 			time.Sleep(time.Minute) // a loader that takes its time to end
 			return nil, ctx.Err()
-		})
+		}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -264,4 +264,37 @@ func TestHandshakesDuringReloads(t *testing.T) {
 	shakers.Wait()
 	close(done)
 	reloader.Wait()
+}
+
+// closing is a Provider that counts how often it was closed.
+type closing struct {
+	loader
+	closed int
+}
+
+func (c *closing) Close() error {
+	c.closed++
+	return errors.New("closed")
+}
+
+func TestTheProviderIsClosedOnceWithItsSource(t *testing.T) {
+	t.Parallel()
+	good := &closing{loader: func(context.Context) (*certloader.Material, error) { return new(certloader.Material), nil }}
+	source, err := certloader.New(t.Context(), good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := source.Close(); err == nil || err.Error() != "closed" {
+			t.Errorf("Close: %v, want the provider's error", err)
+		}
+	}
+	broken := errors.New("broken")
+	bad := &closing{loader: func(context.Context) (*certloader.Material, error) { return nil, broken }}
+	if _, err := certloader.New(t.Context(), bad); !errors.Is(err, broken) {
+		t.Errorf("New: %v, want the provider's error", err)
+	}
+	if good.closed != 1 || bad.closed != 1 {
+		t.Errorf("closed %d and %d times, want once each", good.closed, bad.closed)
+	}
 }

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 )
 
@@ -11,53 +12,67 @@ import (
 type reload struct {
 	ctx     context.Context
 	sidecar *Sidecar
-	done    chan error // of the reload in progress
+	done    chan error // of the reload in progress: how it ended
 	running bool
-	again   string // why there has to be another one after it; "" for none
+	waiting map[*tunnel]bool // have to be reloaded after it
+	causes  []string         // … for these reasons
 	worker  sync.WaitGroup
 }
 
 func newReload(ctx context.Context, s *Sidecar) *reload {
-	return &reload{ctx: ctx, sidecar: s, done: make(chan error, 1)}
+	return &reload{ctx: ctx, sidecar: s, done: make(chan error, 1), waiting: make(map[*tunnel]bool)}
 }
 
-// begin starts a reload. While one is in progress it notes that files may have changed since they were read, so that another
-// one follows.
-func (r *reload) begin(cause string) {
-	if r.running {
-		r.again = cause
+// want has tunnels reloaded: at once, or after the reload in progress, for which their files may have changed too late.
+func (r *reload) want(cause string, tunnels ...*tunnel) {
+	for _, t := range tunnels {
+		r.waiting[t] = true
+	}
+	r.causes = append(r.causes, cause)
+	r.next()
+}
+
+// next begins what is waiting, unless a reload is in progress.
+func (r *reload) next() {
+	if r.running || len(r.waiting) == 0 {
 		return
 	}
-	r.running = true
+	var tunnels []*tunnel
+	for _, t := range r.sidecar.tunnels {
+		if r.waiting[t] {
+			tunnels = append(tunnels, t)
+		}
+	}
+	r.sidecar.log.Info("reloading", "cause", strings.Join(r.causes, ", "))
 	r.sidecar.state.Reloading()
-	r.sidecar.log.Info("reloading", "cause", cause)
-	r.worker.Go(func() { r.done <- r.sidecar.reloadTunnels(r.ctx) })
+	r.running, r.causes = true, nil
+	clear(r.waiting)
+	r.worker.Go(func() {
+		errs := make([]error, len(tunnels))
+		for i, t := range tunnels {
+			t.reloadError = r.sidecar.wrapTunnel(t, t.source.Reload(r.ctx))
+			errs[i] = t.reloadError
+		}
+		r.done <- errors.Join(errs...)
+	})
 }
 
-// end takes the outcome of the reload in progress.
+// end takes the outcome of the reload in progress. A tunnel that fails keeps what it had, and stays a failure until a reload
+// of its own succeeds.
 func (r *reload) end(err error) {
-	r.running = false
-	r.sidecar.state.Reloaded(err)
 	if err != nil {
 		r.sidecar.log.Error("reload failed; what was loaded before stays in use", "error", err)
 	} else {
 		r.sidecar.log.Info("reloaded")
 	}
-	if cause := r.again; cause != "" {
-		r.again = ""
-		r.begin(cause)
+	var failures []error
+	for _, t := range r.sidecar.tunnels {
+		failures = append(failures, t.reloadError)
 	}
+	r.sidecar.state.Reloaded(errors.Join(failures...))
+	r.running = false
+	r.next()
 }
 
 // wait returns when no reload is in progress.
 func (r *reload) wait() { r.worker.Wait() }
-
-// reloadTunnels loads every tunnel's identity and trust anew. One that fails keeps what it had and does not keep the others
-// from theirs.
-func (s *Sidecar) reloadTunnels(ctx context.Context) error {
-	var errs []error
-	for _, t := range s.tunnels {
-		errs = append(errs, s.wrapTunnel(t, t.source.Reload(ctx)))
-	}
-	return errors.Join(errs...)
-}

@@ -45,6 +45,8 @@ func (s *Sidecar) live(signals <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	reload := newReload(ctx, s)
 	defer reload.wait()
+	changed, watching := s.watch(ctx)
+	defer watching.Wait()
 	defer cancel()
 
 	var tick <-chan time.Time
@@ -60,9 +62,11 @@ func (s *Sidecar) live(signals <-chan os.Signal) error {
 				s.log.Info("shutting down", "cause", sig.String())
 				return nil
 			}
-			reload.begin(sig.String())
+			reload.want(sig.String(), s.tunnels...)
 		case <-tick:
-			reload.begin("--timed-reload")
+			reload.want("--timed-reload", s.tunnels...)
+		case t := <-changed:
+			reload.want("tunnel "+t.config.Name+" has new material", t)
 		case err := <-reload.done:
 			reload.end(err)
 		case <-s.shutdown:
@@ -73,6 +77,17 @@ func (s *Sidecar) live(signals <-chan os.Signal) error {
 			return err
 		}
 	}
+}
+
+// watch passes on which tunnels have something new to load, until the context ends.
+func (s *Sidecar) watch(ctx context.Context) (<-chan *tunnel, *sync.WaitGroup) {
+	changed, watching := make(chan *tunnel), new(sync.WaitGroup)
+	for _, t := range s.tunnels {
+		if news := t.source.Changed(); news != nil {
+			watching.Go(func() { t.passOn(ctx, news, changed) })
+		}
+	}
+	return changed, watching
 }
 
 // drain closes the listeners and waits for the connections: until they have ended, the time is up, or a second signal comes.

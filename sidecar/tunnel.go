@@ -22,6 +22,8 @@ type tunnel struct {
 	server   *proxy.Server
 	check    *status.Check
 	listener net.Listener // nil until listen; the server closes it
+
+	reloadError error // of the latest reload; whoever reloads owns it
 }
 
 // newTunnel loads the tunnel's identity, resolves its target and puts its parts together. It opens no listener.
@@ -132,6 +134,22 @@ func (t *tunnel) serve() error {
 		return nil
 	}
 	return fmt.Errorf("--listen %s: %w", t.config.Listen, err)
+}
+
+// passOn sends the tunnel for each piece of news, until the context ends.
+func (t *tunnel) passOn(ctx context.Context, news <-chan struct{}, changed chan<- *tunnel) {
+	for {
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case changed <- t:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // close lets go of what the tunnel holds beside its connections.
