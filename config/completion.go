@@ -24,6 +24,20 @@ func completionPage(template string) page {
 	}
 }
 
+// fishFlag asks for the script for fish, for which kingpin has no template.
+const fishFlag = "completion-script-fish"
+
+// fishScript completes files where sallyport has no candidates.
+const fishScript = `function __sallyport_candidates
+    set --local words (commandline --current-process --tokenize --cut-at-cursor)
+    sallyport --completion-bash $words[2..-1] (commandline --current-token --cut-at-cursor)
+end
+complete --command sallyport --condition 'test -n "$(__sallyport_candidates)"' --no-files
+complete --command sallyport --arguments '(__sallyport_candidates)'
+`
+
+func fishPage(out io.Writer, _ string) error { return printed(out, fishScript) }
+
 // completionRequest gives the words of a line that is being typed, the last of
 // which may be unfinished, if that is what args are.
 func completionRequest(args []string) ([]string, bool) {

@@ -75,6 +75,7 @@ var generalFlags = []struct{ name, help string }{
 	{"--version", "print the version"},
 	{"--completion-script-bash", "print a script that completes lines in bash"},
 	{"--completion-script-zsh", "print a script that completes lines in zsh"},
+	{"--completion-script-fish", "print a script that completes lines in fish"},
 }
 
 func commandHelp(c *command) string {

@@ -209,7 +209,7 @@ func TestCompletion(t *testing.T) {
 
 func TestCompletionScripts(t *testing.T) {
 	t.Parallel()
-	for _, shell := range []string{"bash", "zsh"} {
+	for _, shell := range []string{"bash", "zsh", "fish"} {
 		script := helpOf(t, "--completion-script-"+shell)
 		if !strings.Contains(script, "sallyport") || !strings.Contains(script, "--completion-bash") {
 			t.Errorf("%s: not a script for sallyport:\n%s", shell, script)

@@ -93,6 +93,8 @@ func (l *line) addFlag(name, value string, selected *kingpin.CmdClause) {
 		l.page = completionPage(kingpin.BashCompletionTemplate)
 	case "completion-script-zsh":
 		l.page = completionPage(kingpin.ZshCompletionTemplate)
+	case fishFlag:
+		l.page = fishPage
 	case "version":
 		l.page = versionPage
 	default:
@@ -101,6 +103,7 @@ func (l *line) addFlag(name, value string, selected *kingpin.CmdClause) {
 }
 
 func registerFlags(app *kingpin.Application) {
+	app.Flag(fishFlag, "").Bool() // kingpin has those of the other shells
 	for i := range settings {
 		s := &settings[i]
 		for _, name := range append([]string{s.name}, s.aliases...) {
