@@ -174,6 +174,22 @@ func (r *rig) connect(t testing.TB) (client, target *memnet.Conn) {
 	return c.(*memnet.Conn), target
 }
 
+// connectTLS does the same as a client that shakes hands.
+func (r *rig) connectTLS(t testing.TB, certs *pki) (client *tls.Conn, target *memnet.Conn) {
+	t.Helper()
+	socket, err := r.front.Dial(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client = tls.Client(&wire{Conn: socket}, certs.clientConfig())
+	if err := client.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	target = r.accept(t)
+	synctest.Wait()
+	return client, target
+}
+
 func (r *rig) accept(t testing.TB) *memnet.Conn {
 	t.Helper()
 	c, err := r.back.Accept()

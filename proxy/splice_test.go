@@ -166,24 +166,15 @@ func TestATLSPeerGetsNoCloseNotifyForAResetTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		certs := newPKI(t)
 		r := start(t, &Server{TLS: certs.serverConfig(), CloseTimeout: time.Minute}, nil)
-		socket, err := r.front.Dial(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		under := &wire{Conn: socket}
-		client := tls.Client(under, certs.clientConfig())
-		if err := client.Handshake(); err != nil {
-			t.Fatal(err)
-		}
-		target := r.accept(t)
+		client, target := r.connectTLS(t, certs)
 		mustWrite(t, target, "half an ans")
 		target.Reset()
 		wantRead(t, client, "half an ans")
 		wantReadError(t, client, io.EOF)
-		if !under.ended {
+		if !newSide(client).truncated() {
 			t.Error("the client got a close_notify")
 		}
-		_ = socket.Close()
+		newSide(client).close()
 		_ = r.stop(t, time.Second)
 		wantEvents(t, r, "accepted", "handshake", "opened", "closed target_reset")
 	})
@@ -195,16 +186,7 @@ func TestAnEndOfStreamReachesAReaderSlowerThanFiveSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		certs := newPKI(t)
 		r := start(t, &Server{TLS: certs.serverConfig(), CloseTimeout: time.Hour}, nil)
-		socket, err := r.front.Dial(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		under := &wire{Conn: socket}
-		client := tls.Client(under, certs.clientConfig())
-		if err := client.Handshake(); err != nil {
-			t.Fatal(err)
-		}
-		target := r.accept(t)
+		client, target := r.connectTLS(t, certs)
 		sent := bytes.Repeat([]byte("0123456789abcdef"), 4<<10)
 		go func() {
 			_, _ = target.Write(sent)
@@ -212,12 +194,13 @@ func TestAnEndOfStreamReachesAReaderSlowerThanFiveSeconds(t *testing.T) {
 		}()
 		time.Sleep(10 * time.Minute)
 		got, err := io.ReadAll(client)
-		if err != nil || !bytes.Equal(got, sent) || under.ended {
-			t.Errorf("got %d of %d bytes, %v, cut off: %v", len(got), len(sent), err, under.ended)
+		if cut := newSide(client).truncated(); err != nil || !bytes.Equal(got, sent) || cut {
+			t.Errorf("got %d of %d bytes, %v, cut off: %v", len(got), len(sent), err, cut)
 		}
 		_ = client.CloseWrite()
 		wantReadError(t, target, io.EOF)
-		closeAll(socket, target)
+		newSide(client).close()
+		_ = target.Close()
 		_ = r.stop(t, time.Second)
 		wantEvents(t, r, "accepted", "handshake", "opened", "closed eof")
 	})
