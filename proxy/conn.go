@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -22,6 +23,7 @@ type conn struct {
 
 	mu       sync.Mutex
 	reason   string // why it ended; the first one stands
+	remark   string // what is to be told of it if nothing ended it but its two ends
 	finished bool   // both sides are closed
 	idle     *time.Timer
 	lifetime *time.Timer
@@ -91,14 +93,23 @@ func (c *conn) dial() error {
 		}
 		return err
 	}
+	side := newSide(target)
+	if !c.join(side) {
+		side.close()
+		return ErrServerClosed
+	}
+	return nil
+}
+
+// join makes the connection an established one, unless the server is closing.
+func (c *conn) join(target *side) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.finished || c.server.ctx.Err() != nil {
-		_ = target.Close()
-		return ErrServerClosed
+		return false
 	}
-	c.target = newSide(target)
-	return nil
+	c.target = target
+	return true
 }
 
 // open announces that forwarding begins.
@@ -130,7 +141,7 @@ func (c *conn) finish() {
 	c.mu.Lock()
 	opened := c.target != nil
 	c.closeBoth()
-	reason := c.reason
+	reason := cmp.Or(c.reason, c.remark, reasonEOF)
 	c.mu.Unlock()
 
 	lifetime := time.Since(c.accepted)
@@ -164,6 +175,15 @@ func (c *conn) cut(reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.cutLocked(reason)
+}
+
+// shutDown cuts the connection, and reports whether it was an established one.
+func (c *conn) shutDown() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	established := c.target != nil && !c.finished
+	c.cutLocked(reasonShutdown)
+	return established
 }
 
 func (c *conn) cutLocked(reason string) {

@@ -80,11 +80,11 @@ type Server struct {
 	lastID  atomic.Uint64
 	conns   sync.WaitGroup
 
-	mu        sync.Mutex
-	closing   bool
-	listeners map[net.Listener]struct{}
-	active    map[*conn]struct{}
-	total     int64
+	mu       sync.Mutex
+	closing  bool
+	listener net.Listener // nil until Serve
+	active   map[*conn]struct{}
+	total    int64
 }
 
 // Quiet says which classes of events are left out of the log.
@@ -132,7 +132,6 @@ func (s *Server) init() {
 			s.Log = slog.New(slog.DiscardHandler)
 		}
 		s.buffers.New = func() any { return new([bufferSize]byte) }
-		s.listeners = make(map[net.Listener]struct{})
 		s.active = make(map[*conn]struct{})
 	})
 }

@@ -22,35 +22,37 @@ const (
 // unknown_ca, not_allowed and the like.
 const (
 	// Ends of forwarded connections.
-	reasonEOF          = "eof"           // both directions ended
-	reasonTruncated    = "truncated"     // a TLS stream ended without close_notify
-	reasonIdleTimeout  = "idle_timeout"  // Server.IdleTimeout
-	reasonLifetime     = "lifetime"      // Server.MaxLifetime
-	reasonCloseTimeout = "close_timeout" // Server.CloseTimeout
-	reasonShutdown     = "shutdown"      // Shutdown ran out of time, or found a handshake or dial in progress
+	reasonEOF           = "eof"             // both directions ended
+	reasonNoCloseNotify = "no_close_notify" // both ended, one of them a TLS stream without close_notify
+	reasonIdleTimeout   = "idle_timeout"    // Server.IdleTimeout
+	reasonLifetime      = "lifetime"        // Server.MaxLifetime
+	reasonCloseTimeout  = "close_timeout"   // Server.CloseTimeout
+	reasonShutdown      = "shutdown"        // Shutdown ran out of time, or found a handshake or dial in progress
 
-	// With client_ or target_ before them.
-	reasonReset  = "reset"  // the peer reset the connection
-	reasonClosed = "closed" // the peer went away before it had taken all
-	reasonAlert  = "alert"  // the peer ended a TLS session by an alert
+	// With client_ or target_ before them; bad_tls_message and error too.
+	reasonReset     = "reset"     // the peer reset the connection
+	reasonClosed    = "closed"    // the peer closed it before it had taken all
+	reasonGone      = "gone"      // the system gave the peer up: no answer, no route
+	reasonAlert     = "alert"     // the peer ended a TLS session by an alert
+	reasonTruncated = "truncated" // a TLS stream ended in the middle of a record
 
 	// Failures.
-	reasonTimeout        = "timeout"            // HandshakeTimeout or DialTimeout
-	reasonClientAbort    = "client_abort"       // the client went away without a byte: a port probe
-	reasonLost           = "connection_lost"    // the peer went away in the middle of a handshake
-	reasonNotTLS         = "not_tls"            // what came is not TLS
-	reasonNoCertificate  = "no_certificate"     // the client sent no certificate
-	reasonVersion        = "protocol_version"   // no TLS version in common
-	reasonCipher         = "no_shared_cipher"   // no cipher suite in common
-	reasonPeerAlert      = "peer_alert"         // the peer refused the handshake
-	reasonRefused        = "connection_refused" // nobody listens there
-	reasonUnreachable    = "unreachable"        // no route to the target
-	reasonNoSocket       = "no_such_socket"     // the UNIX socket does not exist
-	reasonName           = "name_resolution"    // the target's name does not resolve
-	reasonDescriptors    = "too_many_files"     // out of descriptors
-	reasonOther          = "error"              // none of these; the log line has the error
-	reasonPermission     = "permission_denied"  // the system does not let us connect
-	reasonBadTLSMessages = "bad_tls_message"    // the peer broke the TLS protocol
+	reasonTimeout       = "timeout"            // HandshakeTimeout or DialTimeout
+	reasonClientAbort   = "client_abort"       // the client went away without a byte: a port probe
+	reasonLost          = "connection_lost"    // the peer went away in the middle of a handshake
+	reasonNotTLS        = "not_tls"            // what came is not TLS
+	reasonNoCertificate = "no_certificate"     // the client sent no certificate
+	reasonVersion       = "protocol_version"   // no TLS version in common
+	reasonCipher        = "no_shared_cipher"   // no cipher suite in common
+	reasonPeerAlert     = "peer_alert"         // the peer refused the handshake
+	reasonRefused       = "connection_refused" // nobody listens there
+	reasonUnreachable   = "unreachable"        // no route to the target
+	reasonNoSocket      = "no_such_socket"     // the UNIX socket does not exist
+	reasonName          = "name_resolution"    // the target's name does not resolve
+	reasonDescriptors   = "too_many_files"     // out of descriptors
+	reasonOther         = "error"              // none of these; the log line has the error
+	reasonPermission    = "permission_denied"  // the system does not let us connect
+	reasonBadTLSMessage = "bad_tls_message"    // the peer broke the TLS protocol
 )
 
 // errnoReasons are the reasons for errors of the system.
@@ -74,10 +76,10 @@ var handshakeTexts = []struct{ text, reason string }{
 	{"unsupported versions", reasonVersion},
 	{"unsupported protocol version", reasonVersion},
 	{"no cipher suite supported by both", reasonCipher},
-	{"bad record MAC", reasonBadTLSMessages},
-	{"oversized record", reasonBadTLSMessages},
-	{"unexpected message", reasonBadTLSMessages},
-	{"error decoding message", reasonBadTLSMessages},
+	{"bad record MAC", reasonBadTLSMessage},
+	{"oversized record", reasonBadTLSMessage},
+	{"unexpected message", reasonBadTLSMessage},
+	{"error decoding message", reasonBadTLSMessage},
 }
 
 // reasonOf gives the stable name of an error. An error may bring its own, by a method Reason.

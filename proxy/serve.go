@@ -15,15 +15,13 @@ const (
 
 // Serve accepts connections until Shutdown, whose ErrServerClosed it then returns, or until the listener is closed by
 // somebody else, whose error it returns. Other failures to accept, such as running out of descriptors, are logged and tried
-// again. Serve closes the listener in every case. It may be called for several listeners.
+// again. Serve closes the listener in every case. It may be called once.
 func (s *Server) Serve(ln net.Listener) error {
 	s.init()
 	defer func() { _ = ln.Close() }()
-	if !s.watch(ln) {
-		return ErrServerClosed
+	if err := s.adopt(ln); err != nil {
+		return err
 	}
-	defer s.forget(ln)
-
 	pause := time.Duration(0)
 	for {
 		if !s.acquire() {
@@ -50,22 +48,23 @@ func (s *Server) Serve(ln net.Listener) error {
 	}
 }
 
-// Shutdown closes the listeners, cancels handshakes and dials in progress, and waits until the established connections have
-// ended by themselves. When the context ends first it closes them and returns the context's error. Either way nothing of
-// the server is left running when it returns. It may be called more than once.
+// Shutdown closes the listener, cancels handshakes and dials in progress, and waits until the established connections have
+// ended by themselves. When the context ends first it closes them and, if there were any, returns the context's error. No
+// connection is in hand when it returns. It may be called more than once.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.init()
-	s.cancel(ErrServerClosed) // before the listeners close, so that Serve knows why its Accept fails
+	s.cancel(ErrServerClosed) // before the listener closes, so that Serve knows why its Accept fails
 	s.mu.Lock()
 	s.closing = true
-	for ln := range s.listeners {
-		_ = ln.Close()
+	if s.listener != nil {
+		_ = s.listener.Close()
 	}
 	s.mu.Unlock()
 
-	stop := context.AfterFunc(ctx, s.cutAll)
+	cut := make(chan bool, 1)
+	stop := context.AfterFunc(ctx, func() { cut <- s.cutAll() })
 	s.conns.Wait()
-	if stop() {
+	if stop() || !<-cut {
 		return nil
 	}
 	return ctx.Err()
@@ -94,29 +93,28 @@ func (s *Server) finish(c *conn) {
 	s.release()
 }
 
-// cutAll closes every connection in hand.
-func (s *Server) cutAll() {
+// cutAll closes every connection in hand, and reports whether an established one was among them.
+func (s *Server) cutAll() (established bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.active {
-		c.cut(reasonShutdown)
+		established = c.shutDown() || established
 	}
+	return established
 }
 
-func (s *Server) watch(ln net.Listener) bool {
+// adopt makes ln the server's listener, unless it is closing or has one.
+func (s *Server) adopt(ln net.Listener) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing {
-		return false
+	switch {
+	case s.closing:
+		return ErrServerClosed
+	case s.listener != nil:
+		return errors.New("proxy: Serve was called twice")
 	}
-	s.listeners[ln] = struct{}{}
-	return true
-}
-
-func (s *Server) forget(ln net.Listener) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.listeners, ln)
+	s.listener = ln
+	return nil
 }
 
 // acquire waits for a free slot; false when the server closes first.

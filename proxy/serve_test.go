@@ -167,6 +167,31 @@ func TestShutdownCutsWhatOutlivesItsContext(t *testing.T) {
 	})
 }
 
+func TestShutdownWithoutTimeFailsForEstablishedConnectionsAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		empty := start(t, &Server{}, nil)
+		if err := empty.stop(t, 0); err != nil {
+			t.Errorf("Shutdown of nothing: %v", err)
+		}
+		handshaking := start(t, &Server{TLS: newPKI(t).serverConfig()}, nil)
+		silent, err := handshaking.front.Dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := handshaking.stop(t, 0); err != nil {
+			t.Errorf("Shutdown of a handshake: %v", err)
+		}
+		established := start(t, &Server{}, nil)
+		client, target := established.connect(t)
+		if err := established.stop(t, 0); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown of an established connection: %v, want the context's error", err)
+		}
+		closeAll(silent, client, target)
+	})
+}
+
 func TestShutdownCancelsHandshakesAndDialsInProgress(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

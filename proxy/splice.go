@@ -1,30 +1,34 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"io"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 )
 
-// bufferSize is what one read takes at most: two TLS records and what one write gives back.
+// bufferSize is what one read takes at most: two TLS records.
 const bufferSize = 32 << 10
 
-// closeLinger bounds what is left to do when the other direction has ended and nothing more can come of this one: with a
-// CloseTimeout of zero, and when the receiving side is gone. It lets a peer read what it was sent: closing at once, with
-// bytes of the peer unread, would reset the connection and lose that.
+// closeLinger bounds what is left to do when bytes are still taken from a side but no longer forwarded, because the other
+// side is gone or because CloseTimeout is zero. It lets the side read what it was sent: closing at once, with bytes of its
+// own unread, would reset the connection and lose that.
 const closeLinger = 2 * time.Second
 
 // direction is what flows one way.
 type direction struct {
 	moved      atomic.Int64 // bytes written to the receiving side
 	lastActive atomic.Int64 // when, in nanoseconds since the connection was accepted; kept for the idle clock alone
+	discarding atomic.Bool  // what the sending side still sends is dropped
+	writing    sync.Mutex   // held by a write until what it met is noted
 
 	// conn.mu guards these.
-	ended      bool // the sending side has ended, and that was passed on
-	discarding bool // the receiving side is gone
-	reset      bool // … and it went away by a reset
+	ended  bool // the sending side has ended, and that was passed on
+	lost   bool // the receiving side failed, and did not just go away
+	unsent int  // what the idle clock found in the receiving side's send buffer when it last looked
 }
 
 // splice copies both ways until both directions have ended or the connection is cut.
@@ -34,7 +38,6 @@ func (c *conn) splice() {
 	go c.spliceDown(done)
 	c.copy(&c.up, &c.down, c.client, c.target)
 	<-done
-	c.end(reasonEOF)
 }
 
 func (c *conn) spliceDown(done chan<- struct{}) {
@@ -47,17 +50,10 @@ func (c *conn) copy(flow, back *direction, from, to *side) {
 	buf := c.server.buffers.Get().(*[bufferSize]byte)
 	defer c.server.buffers.Put(buf)
 
-	discarding := false
 	for {
 		n, err := from.Read(buf[:])
-		if n > 0 && !discarding {
-			if _, werr := to.Write(buf[:n]); werr != nil {
-				discarding = true
-				c.receiverGone(flow, back, to, werr)
-			} else {
-				flow.moved.Add(int64(n))
-			}
-			c.touch(flow)
+		if n > 0 && !flow.discarding.Load() {
+			c.forward(flow, back, to, buf[:n])
 		}
 		if err != nil {
 			c.senderEnded(flow, back, from, to, err)
@@ -66,40 +62,66 @@ func (c *conn) copy(flow, back *direction, from, to *side) {
 	}
 }
 
+// forward writes what was read to the receiving side.
+func (c *conn) forward(flow, back *direction, to *side, p []byte) {
+	flow.writing.Lock()
+	defer flow.writing.Unlock()
+	c.touch(flow)
+	n, err := to.Write(p)
+	c.touch(flow)
+	flow.moved.Add(int64(n))
+	if err != nil {
+		c.receiverGone(flow, back, to, err)
+	}
+}
+
 // senderEnded handles the end of what one side sends.
 //
-// An end of stream is passed on, and the other direction may go on for CloseTimeout. A TLS stream that ends without
-// close_notify counts as ended too (many clients end like that, and their bytes must arrive), but is told in the reason.
-// Anything else is a failure of the sending side: the other one must not take what it got for the whole.
+// An end of stream is passed on, and the other direction may go on for CloseTimeout. A TLS stream that ends between two
+// records without close_notify counts as ended too (many clients end like that, and their bytes must arrive), but is told in
+// the reason. Anything else is a failure of the sending side: the other one must not take what it got for the whole.
 func (c *conn) senderEnded(flow, back *direction, from, to *side, err error) {
-	truncated := errors.Is(err, io.ErrUnexpectedEOF) || err == io.EOF && from.truncated()
-	failed := err != io.EOF && !truncated
-
+	if err == io.EOF && isDead(from.socket) {
+		// The system reports a failure once. If a write met it, this read saw a plain end, and the write returns now.
+		back.writing.Lock()
+		back.writing.Unlock() //nolint:staticcheck // an empty critical section is how to wait for its holder
+	}
 	c.mu.Lock()
 	if c.finished {
 		c.mu.Unlock()
 		return
 	}
-	// A reset is reported once: after a write met it, the read sees a plain end.
-	if failed || back.reset {
-		c.cutLocked(c.copyReason(from, err))
+	if err != io.EOF {
+		c.cutLocked(c.sided(from, copyReason(err)))
 		c.mu.Unlock()
 		return
 	}
-	if truncated {
-		c.endLocked(reasonTruncated)
+	if back.lost {
+		c.cutLocked(c.remark)
+		c.mu.Unlock()
+		return
+	}
+	if from.truncated() {
+		c.remarkLocked(reasonNoCloseNotify)
 	}
 	flow.ended = true
 	atOnce := c.server.CloseTimeout == 0 && !back.ended
+	if atOnce {
+		back.discarding.Store(true)
+	}
 	c.boundTheOther(flow, back)
-	passOn := !flow.discarding
+	passOn := !flow.discarding.Load()
 	c.mu.Unlock()
 
 	if passOn {
 		to.endWriting() // may wait for a slow reader; the clock set above bounds it
 	}
 	if atOnce {
-		c.cut(reasonEOF)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if !c.finished {
+			from.closeAfter(back)
+		}
 	}
 }
 
@@ -108,16 +130,14 @@ func (c *conn) senderEnded(flow, back *direction, from, to *side, err error) {
 func (c *conn) receiverGone(flow, back *direction, to *side, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.finished {
+	if c.finished || flow.discarding.Swap(true) {
 		return
 	}
-	flow.discarding = true
-	flow.reset = errors.Is(err, syscall.ECONNRESET)
 	reason := reasonClosed
-	if flow.reset {
-		reason = reasonReset
+	if flow.lost = !errors.Is(err, syscall.EPIPE); flow.lost {
+		reason = copyReason(err)
 	}
-	c.endLocked(c.sided(to, reason))
+	c.remarkLocked(c.sided(to, reason))
 	c.boundTheOther(flow, back)
 }
 
@@ -130,9 +150,9 @@ func (c *conn) boundTheOther(flow, back *direction) {
 	if flow.ended {
 		left = back
 	}
-	limit := c.server.CloseTimeout
-	if futile := limit == 0 || left.discarding; futile && (limit <= 0 || limit > closeLinger) {
-		limit = closeLinger
+	limit, reason := c.server.CloseTimeout, reasonCloseTimeout
+	if left.discarding.Load() {
+		limit, reason = closeLinger, "" // nothing is lost by it: what is to be told has been remarked
 	}
 	if limit < 0 {
 		return
@@ -140,19 +160,24 @@ func (c *conn) boundTheOther(flow, back *direction) {
 	if c.closing != nil {
 		c.closing.Stop()
 	}
-	c.closing = time.AfterFunc(limit, func() { c.cut(reasonCloseTimeout) })
+	c.closing = time.AfterFunc(limit, func() { c.cut(reason) })
 }
 
-// copyReason is the reason for a failed read from a side.
-func (c *conn) copyReason(from *side, err error) string {
-	switch reason := reasonOf(err); reason {
-	case reasonReset:
-		return c.sided(from, reasonReset)
-	case reasonPeerAlert:
-		return c.sided(from, reasonAlert)
-	default:
-		return reason
+// copyReason is the reason for a failure to copy, to be sided.
+func copyReason(err error) string {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return reasonTruncated
 	}
+	switch reason := reasonOf(err); reason {
+	case reasonReset, reasonBadTLSMessage:
+		return reason
+	case reasonPeerAlert:
+		return reasonAlert
+	}
+	if errors.As(err, new(syscall.Errno)) {
+		return reasonGone
+	}
+	return reasonOther
 }
 
 // sided says whose doing it was.
@@ -163,41 +188,5 @@ func (c *conn) sided(s *side, reason string) string {
 	return "target_" + reason
 }
 
-// startClocks starts the idle and the lifetime clock.
-func (c *conn) startClocks() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.finished {
-		return
-	}
-	if limit := c.server.MaxLifetime; limit > 0 {
-		c.lifetime = time.AfterFunc(limit, func() { c.cut(reasonLifetime) })
-	}
-	if limit := c.server.IdleTimeout; limit > 0 {
-		c.touch(&c.up)
-		c.idle = time.AfterFunc(limit, c.checkIdle)
-	}
-}
-
-// touch notes that bytes moved.
-func (c *conn) touch(flow *direction) {
-	if c.server.IdleTimeout > 0 {
-		flow.lastActive.Store(int64(time.Since(c.accepted)))
-	}
-}
-
-// checkIdle cuts a connection that was idle for too long, and else looks again when it could be. One timer for the whole life
-// of a connection is much cheaper than a deadline for each read.
-func (c *conn) checkIdle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.finished {
-		return
-	}
-	last := time.Duration(max(c.up.lastActive.Load(), c.down.lastActive.Load()))
-	if left := c.server.IdleTimeout - (time.Since(c.accepted) - last); left > 0 {
-		c.idle.Reset(left)
-		return
-	}
-	c.cutLocked(reasonIdleTimeout)
-}
+// remarkLocked notes what is to be told unless a clock or the server ends the connection; the first remark stands.
+func (c *conn) remarkLocked(remark string) { c.remark = cmp.Or(c.remark, remark) }

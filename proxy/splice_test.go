@@ -5,13 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"net"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"sallyport/internal/memnet"
 )
 
 func mustWrite(t testing.TB, c io.Writer, text string) {
@@ -223,7 +220,7 @@ func TestATLSStreamWithoutCloseNotifyEndsAndIsTold(t *testing.T) {
 		wantReadError(t, target, io.EOF)
 		_ = target.Close()
 		_ = r.stop(t, time.Second)
-		wantEvents(t, r, "accepted", "handshake", "opened", "closed truncated")
+		wantEvents(t, r, "accepted", "handshake", "opened", "closed no_close_notify")
 	})
 }
 
@@ -265,50 +262,42 @@ func TestAnEarlyAnswerArrivesAlthoughTheClientIsStillSending(t *testing.T) {
 	})
 }
 
-// The kernel, unlike the memory network, does what it does: the same over TCP and UNIX sockets.
-func TestHalfCloseOverKernelSockets(t *testing.T) {
+// A forged FIN, or a crash, can end a TLS stream anywhere; in the middle of a record, bytes are certainly missing.
+func TestATLSStreamThatEndsInTheMiddleOfARecordIsNoEnd(t *testing.T) {
 	t.Parallel()
-	for _, network := range []string{"tcp", "unix"} {
-		t.Run(network, func(t *testing.T) {
-			t.Parallel()
-			listen := func() net.Listener {
-				address := "127.0.0.1:0"
-				if network == "unix" {
-					address = t.TempDir() + "/s"
-				}
-				ln, err := net.Listen(network, address)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return ln
-			}
-			front, back := listen(), listen()
-			r := &rig{front: memnet.Listen(1), back: memnet.Listen(1), served: make(chan error, 1)}
-			server := &Server{CloseTimeout: time.Minute, Dial: dialerTo(back)}
-			r.Server = server
-			go func() { r.served <- server.Serve(front) }()
+	synctest.Test(t, func(t *testing.T) {
+		certs := newPKI(t)
+		r := start(t, &Server{TLS: certs.serverConfig(), CloseTimeout: time.Minute}, nil)
+		client, target := r.connectTLS(t, certs)
+		mustWrite(t, client, "rm -rf /tmp/foo")
+		wantRead(t, target, "rm -rf /tmp/foo")
+		// The header of a record of 64 bytes, and none of them.
+		mustWrite(t, newSide(client).socket, "\x17\x03\x03\x00\x40")
+		closeWrite(newSide(client).socket)
+		wantReadError(t, target, syscall.ECONNRESET)
+		newSide(client).close()
+		_ = target.Close()
+		_ = r.stop(t, time.Second)
+		wantEvents(t, r, "accepted", "handshake", "opened", "closed client_truncated")
+	})
+}
 
-			client, err := net.Dial(network, front.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			target, err := back.Accept()
-			if err != nil {
-				t.Fatal(err)
-			}
-			mustWrite(t, client, "question")
-			closeWrite(client)
-			wantRead(t, target, "question")
-			wantReadError(t, target, io.EOF)
-			mustWrite(t, target, "answer")
-			closeWrite(target)
-			wantRead(t, client, "answer")
-			wantReadError(t, client, io.EOF)
-			closeAll(client, target)
-			_ = back.Close()
-			if err := r.stop(t, time.Minute); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+// A deadline that ends a connection is the reason, whatever was remarked before.
+func TestADeadlineIsTheReasonAfterAnEndWithoutCloseNotify(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		certs := newPKI(t)
+		r := start(t, &Server{TLS: certs.serverConfig(), CloseTimeout: time.Minute}, nil)
+		client, target := r.connectTLS(t, certs)
+		closeWrite(newSide(client).socket)
+		wantReadError(t, target, io.EOF)
+		time.Sleep(2 * time.Minute)
+		if _, err := target.Write([]byte("late")); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the target's write: %v, want ECONNRESET", err)
+		}
+		newSide(client).close()
+		_ = target.Close()
+		_ = r.stop(t, time.Second)
+		wantEvents(t, r, "accepted", "handshake", "opened", "closed close_timeout")
+	})
 }
