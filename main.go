@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 
 	"sallyport/config"
 	"sallyport/devpki"
@@ -50,16 +51,22 @@ func run(args []string, env func(string) (string, bool), stdout, stderr io.Write
 	return exitOK
 }
 
-// serve runs tunnels until a signal or a request ends them.
+// serve runs tunnels until a signal or a request ends them. A signal that ends them before they run is no failure.
 func serve(c *config.Sidecar, stdout io.Writer) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, sidecar.Signals()...)
 	defer signal.Stop(signals)
+	starting, started := signal.NotifyContext(context.Background(), sidecar.ShutdownSignals()...)
+	defer started()
 
-	s, err := sidecar.New(context.Background(), c, sidecar.Build{Version: version, Revision: revision()}, stdout)
+	s, err := sidecar.New(starting, c, sidecar.Build{Version: version, Revision: revision()}, stdout)
+	if starting.Err() != nil && s == nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
+	started()
 	return s.Run(signals)
 }
 
@@ -80,9 +87,9 @@ func makeCerts(c *config.Certs, stdout io.Writer) error {
 	return err
 }
 
-// fail prints an error, once.
+// fail prints an error, once and in one line.
 func fail(stderr io.Writer, err error, code int) int {
-	_, _ = fmt.Fprintln(stderr, "sallyport:", err)
+	_, _ = fmt.Fprintln(stderr, "sallyport:", strings.ReplaceAll(err.Error(), "\n", "; "))
 	return code
 }
 

@@ -44,21 +44,23 @@ func shaken(dial func(context.Context) (net.Conn, error), config *tls.Config) fu
 		if err != nil {
 			return err
 		}
-		defer func() { _ = c.Close() }()
 		session := tls.Client(c, config)
+		defer func() { _ = session.Close() }()
 		started := time.Now()
 		if err := session.HandshakeContext(ctx); err != nil {
 			return fmt.Errorf("TLS handshake with the target: %w", err)
 		}
-		return refusal(session, min(max(time.Since(started), minVerdict), maxVerdict))
+		ctx, cancel := context.WithTimeout(ctx, min(max(time.Since(started), minVerdict), maxVerdict))
+		defer cancel()
+		return refusal(ctx, session)
 	}
 }
 
-// refusal waits for the peer to end a fresh connection. One that stays silent, or speaks first, takes it.
-func refusal(session *tls.Conn, wait time.Duration) error {
-	if err := session.SetReadDeadline(time.Now().Add(wait)); err != nil {
-		return err
-	}
+// refusal waits, until the context ends, for the peer to end a fresh connection. One that stays silent, or speaks first,
+// takes it.
+func refusal(ctx context.Context, session *tls.Conn) error {
+	stop := context.AfterFunc(ctx, func() { _ = session.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
 	_, err := session.Read(make([]byte, 1))
 	switch {
 	case err == nil, errors.Is(err, os.ErrDeadlineExceeded):

@@ -20,6 +20,7 @@ const portGrace = time.Second
 // port is the status port: its listener, and the server behind it.
 type port struct {
 	address  socket.Address
+	tls      bool
 	listener net.Listener
 	server   *status.Server
 }
@@ -32,7 +33,10 @@ func (s *Sidecar) openPort(ctx context.Context, build Build) (*port, error) {
 		return nil, fmt.Errorf("--status %s: %w", c.Listen, err)
 	}
 	if c.TLS {
-		ln = tls.NewListener(ln, s.tunnels[0].source.ServerConfig(certloader.ServerOptions{}))
+		first := s.tunnels[0]
+		ln = tls.NewListener(ln, first.source.ServerConfig(certloader.ServerOptions{
+			CipherSuites: first.config.TLS.CipherSuites, MaxVersion: first.config.TLS.MaxVersion,
+		}))
 	}
 	options := status.Options{
 		State:             s.state,
@@ -49,7 +53,18 @@ func (s *Sidecar) openPort(ctx context.Context, build Build) (*port, error) {
 	if c.Shutdown {
 		options.Shutdown = s.requestShutdown
 	}
-	return &port{address: c.Listen, listener: ln, server: status.NewServer(status.New(options), s.log)}, nil
+	return &port{address: c.Listen, tls: c.TLS, listener: ln, server: status.NewServer(status.New(options), s.log)}, nil
+}
+
+// url says where the status port is, as curl takes it for TCP.
+func (p *port) url() string {
+	switch {
+	case p.address.Network() != "tcp":
+		return p.address.String()
+	case p.tls:
+		return "https://" + p.address.String()
+	}
+	return "http://" + p.address.String()
 }
 
 // serve blocks until close, or until the listener gives up; the latter is an error.

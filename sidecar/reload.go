@@ -3,16 +3,17 @@ package sidecar
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 )
 
-// reload runs one reload at a time. Its methods are called by Run's goroutine alone; the work is done in another, so that a
-// slow disk keeps no signal waiting.
+// reload runs one reload at a time. Its methods are called by Run's goroutine alone, but for run, which does the work in
+// another, so that neither a slow disk nor a slow reader of the log keeps a signal waiting.
 type reload struct {
 	ctx     context.Context
 	sidecar *Sidecar
-	done    chan error // of the reload in progress: how it ended
+	done    chan error // what run returned
 	running bool
 	waiting map[*tunnel]bool // have to be reloaded after it
 	causes  []string         // … for these reasons
@@ -28,7 +29,9 @@ func (r *reload) want(cause string, tunnels ...*tunnel) {
 	for _, t := range tunnels {
 		r.waiting[t] = true
 	}
-	r.causes = append(r.causes, cause)
+	if !slices.Contains(r.causes, cause) {
+		r.causes = append(r.causes, cause)
+	}
 	r.next()
 }
 
@@ -43,33 +46,37 @@ func (r *reload) next() {
 			tunnels = append(tunnels, t)
 		}
 	}
-	r.sidecar.log.Info("reloading", "cause", strings.Join(r.causes, ", "))
-	r.sidecar.state.Reloading()
+	cause := strings.Join(r.causes, ", ")
 	r.running, r.causes = true, nil
 	clear(r.waiting)
-	r.worker.Go(func() {
-		errs := make([]error, len(tunnels))
-		for i, t := range tunnels {
-			t.reloadError = r.sidecar.wrapTunnel(t, t.source.Reload(r.ctx))
-			errs[i] = t.reloadError
-		}
-		r.done <- errors.Join(errs...)
-	})
+	r.sidecar.state.Reloading()
+	r.worker.Go(func() { r.done <- r.run(cause, tunnels) })
 }
 
-// end takes the outcome of the reload in progress. A tunnel that fails keeps what it had, and stays a failure until a reload
-// of its own succeeds.
-func (r *reload) end(err error) {
-	if err != nil {
+// run reloads tunnels, and returns what stands wrong with all of them then: a tunnel that fails keeps what it had, and stays a
+// failure until a reload of its own succeeds.
+func (r *reload) run(cause string, tunnels []*tunnel) error {
+	r.sidecar.log.Info("reloading", "cause", cause)
+	errs := make([]error, len(tunnels))
+	for i, t := range tunnels {
+		t.reloadError = r.sidecar.wrapTunnel(t, t.source.Reload(r.ctx))
+		errs[i] = t.reloadError
+	}
+	if err := errors.Join(errs...); err != nil {
 		r.sidecar.log.Error("reload failed; what was loaded before stays in use", "error", err)
 	} else {
 		r.sidecar.log.Info("reloaded")
 	}
-	var failures []error
+	var standing []error
 	for _, t := range r.sidecar.tunnels {
-		failures = append(failures, t.reloadError)
+		standing = append(standing, t.reloadError)
 	}
-	r.sidecar.state.Reloaded(errors.Join(failures...))
+	return errors.Join(standing...)
+}
+
+// end takes what run returned.
+func (r *reload) end(standing error) {
+	r.sidecar.state.Reloaded(standing)
 	r.running = false
 	r.next()
 }

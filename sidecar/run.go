@@ -9,9 +9,14 @@ import (
 	"time"
 )
 
+// endGrace is how long the end of the process may wait for what cannot be interrupted: a disk that does not answer, a reader
+// of the log that does not read.
+const endGrace = time.Second
+
 // Run accepts connections until it is told to end: by SIGTERM, SIGINT or a request to /_shutdown. Then it drains. It returns
 // nil when all connections ended by themselves, and otherwise why it ended: a listener that failed, a drain that took longer
-// than --shutdown-timeout, a second signal. Nothing of the Sidecar is left running when it returns; Run is called once.
+// than --shutdown-timeout, a second signal. Nothing of the Sidecar is left running when it returns, but what cannot be
+// interrupted. Run is called once.
 func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	var serving sync.WaitGroup
 	for _, t := range s.tunnels {
@@ -21,16 +26,35 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	}
 	if s.port != nil {
 		serving.Go(func() { s.report(s.port.serve()) })
-		s.log.Info("status port listening", "status", s.port.address.String())
+		s.log.Info("status port listening", "status", s.port.url())
 	}
 	s.state.Listening()
 
-	cause := s.live(signals)
-	err := s.drain(signals)
-	closing := s.close()
-	serving.Wait()
-	s.log.Info("stopped")
-	return errors.Join(cause, err, closing)
+	ctx, cancel := context.WithCancel(context.Background())
+	reload := newReload(ctx, s)
+	cause, failure := s.live(ctx, reload, signals)
+	cancel()
+	err := s.drain(cause, failure, signals)
+	closing := within(endGrace, func() error {
+		reload.wait()
+		err := s.close()
+		serving.Wait()
+		s.log.Info("stopped")
+		return err
+	})
+	return errors.Join(failure, err, closing)
+}
+
+// within runs f and returns its error, or nil when it takes longer than the limit; f then goes on until the process ends.
+func within(limit time.Duration, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(limit):
+		return nil
+	}
 }
 
 // report takes note of a listener that gave up.
@@ -40,11 +64,9 @@ func (s *Sidecar) report(err error) {
 	}
 }
 
-// live is the loop between start and drain. It returns nil when the end was asked for, else the failure that brings it.
-func (s *Sidecar) live(signals <-chan os.Signal) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	reload := newReload(ctx, s)
-	defer reload.wait()
+// live is the loop between start and drain. It returns what ended it, and the error if that was a failure.
+func (s *Sidecar) live(ctx context.Context, reload *reload, signals <-chan os.Signal) (cause string, failure error) {
+	ctx, cancel := context.WithCancel(ctx)
 	changed, watching := s.watch(ctx)
 	defer watching.Wait()
 	defer cancel()
@@ -59,10 +81,9 @@ func (s *Sidecar) live(signals <-chan os.Signal) error {
 		select {
 		case sig := <-signals:
 			if !isReload(sig) {
-				s.log.Info("shutting down", "cause", sig.String())
-				return nil
+				return signalName(sig), nil
 			}
-			reload.want(sig.String(), s.tunnels...)
+			reload.want(signalName(sig), s.tunnels...)
 		case <-tick:
 			reload.want("--timed-reload", s.tunnels...)
 		case t := <-changed:
@@ -70,11 +91,9 @@ func (s *Sidecar) live(signals <-chan os.Signal) error {
 		case err := <-reload.done:
 			reload.end(err)
 		case <-s.shutdown:
-			s.log.Info("shutting down", "cause", "request to /_shutdown")
-			return nil
+			return "request to /_shutdown", nil
 		case err := <-s.failed:
-			s.log.Error("shutting down", "cause", "a listener failed", "error", err)
-			return err
+			return "a listener failed", err
 		}
 	}
 }
@@ -91,7 +110,8 @@ func (s *Sidecar) watch(ctx context.Context) (<-chan *tunnel, *sync.WaitGroup) {
 }
 
 // drain closes the listeners and waits for the connections: until they have ended, the time is up, or a second signal comes.
-func (s *Sidecar) drain(signals <-chan os.Signal) error {
+// Signals to reload are ignored.
+func (s *Sidecar) drain(cause string, failure error, signals <-chan os.Signal) error {
 	limit := s.config.ShutdownTimeout
 	s.state.Stopping(time.Now().Add(limit))
 
@@ -102,17 +122,21 @@ func (s *Sidecar) drain(signals <-chan os.Signal) error {
 	defer force(nil)
 
 	drained := make(chan error, 1)
-	go func() { drained <- s.shutdownTunnels(ctx) }()
+	go func() { drained <- s.shutdownTunnels(ctx, cause, failure) }()
+	forced := ctx.Done()
+	var overdue <-chan time.Time
 	for {
 		select {
 		case err := <-drained:
 			return err
 		case sig := <-signals:
-			if isReload(sig) {
-				s.log.Info("not reloading while shutting down", "cause", sig.String())
-				continue
+			if !isReload(sig) {
+				force(fmt.Errorf("%w by a second signal, %s", errForced, signalName(sig)))
 			}
-			force(fmt.Errorf("%w by a second %s", errForced, sig))
+		case <-forced:
+			forced, overdue = nil, time.After(endGrace)
+		case <-overdue:
+			return context.Cause(ctx)
 		}
 	}
 }
@@ -120,12 +144,18 @@ func (s *Sidecar) drain(signals <-chan os.Signal) error {
 // errForced is a drain that did not come to its own end.
 var errForced = errors.New("open connections were closed")
 
-// shutdownTunnels shuts all tunnels down side by side. When the context ends first, its cause is the error.
-func (s *Sidecar) shutdownTunnels(ctx context.Context) error {
+// shutdownTunnels shuts all tunnels down side by side. When the context ends while connections are open, its cause is the
+// error.
+func (s *Sidecar) shutdownTunnels(ctx context.Context, cause string, failure error) error {
 	errs := make([]error, len(s.tunnels))
 	var all sync.WaitGroup
 	for i, t := range s.tunnels {
 		all.Go(func() { errs[i] = t.server.Shutdown(ctx) })
+	}
+	if failure != nil {
+		s.log.Error("shutting down", "cause", cause, "error", failure)
+	} else {
+		s.log.Info("shutting down", "cause", cause)
 	}
 	all.Wait()
 	if errors.Join(errs...) != nil {

@@ -1,12 +1,12 @@
-// Package sidecar puts a process together from its configuration and runs it: it is where the rooms meet that know nothing of
+// Package sidecar puts a process together from its configuration and runs it: it is where packages meet that know nothing of
 // each other, and where start, reload and drain are decided.
 //
+//	signals := make(chan os.Signal, 8)
+//	signal.Notify(signals, sidecar.Signals()...)
 //	s, err := sidecar.New(ctx, cfg, sidecar.Build{Version: version}, os.Stdout)
 //	if err != nil {
 //		return err // nothing is left open
 //	}
-//	signals := make(chan os.Signal, 8)
-//	signal.Notify(signals, sidecar.Signals()...)
 //	return s.Run(signals)
 //
 // New loads every identity, resolves every target and opens every listener; whatever fails there fails before the first
@@ -47,8 +47,8 @@ type Sidecar struct {
 	failed   chan error    // a listener that gave up
 }
 
-// New makes a Sidecar of a configuration. Log lines go to out. The context bounds loading and resolving alone. An error names
-// the flag at fault and leaves nothing open.
+// New makes a Sidecar of a configuration. Log lines go to out. When the context ends first, its cause is the error. An error
+// names the flag at fault and leaves nothing open, but what cannot be interrupted.
 func New(ctx context.Context, cfg *config.Sidecar, build Build, out io.Writer) (*Sidecar, error) {
 	s := &Sidecar{
 		config:   cfg,
@@ -57,10 +57,30 @@ func New(ctx context.Context, cfg *config.Sidecar, build Build, out io.Writer) (
 		shutdown: make(chan struct{}, 1),
 		failed:   make(chan error, len(cfg.Tunnels)+1),
 	}
-	if err := s.open(ctx, build); err != nil {
-		return nil, errors.Join(err, s.close())
+	opened := make(chan error, 1)
+	go func() {
+		err := s.open(ctx, build)
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+		opened <- err
+	}()
+	select {
+	case err := <-opened:
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
+	case <-ctx.Done():
 	}
-	return s, nil
+	// What was opened is closed again, unless that, too, takes too long: a file may be on a disk that does not answer.
+	_ = within(endGrace, func() error {
+		if <-opened == nil {
+			return s.close()
+		}
+		return nil
+	})
+	return nil, context.Cause(ctx)
 }
 
 func (s *Sidecar) open(ctx context.Context, build Build) error {
@@ -74,17 +94,21 @@ func (s *Sidecar) open(ctx context.Context, build Build) error {
 		}
 		s.tunnels = append(s.tunnels, t)
 	}
+	var places []place
 	for _, t := range s.tunnels {
 		if err := t.listen(ctx); err != nil {
 			return err
 		}
+		places = append(places, place{"--listen " + t.config.Listen.String(), t.listener.Addr()})
 	}
 	if s.config.Status.Listen.IsZero() {
 		return nil
 	}
 	var err error
-	s.port, err = s.openPort(ctx, build)
-	return err
+	if s.port, err = s.openPort(ctx, build); err != nil {
+		return err
+	}
+	return distinct(append(places, place{"--status " + s.config.Status.Listen.String(), s.port.listener.Addr()}))
 }
 
 // close lets go of all that New and Run opened and that is still open. What drains has to be drained before.

@@ -461,8 +461,7 @@ func TestDrainWaitsForConnectionsAndEndsClean(t *testing.T) {
 			}
 		}
 		eventually(t, func() bool { return r.status(t).Message == "stopping" }, func() string { return how + ": not stopping" })
-		r.signals <- syscall.SIGHUP
-		r.waitLog(t, "not reloading while shutting down", 1)
+		r.signals <- syscall.SIGHUP // is ignored
 		eventually(t, func() bool {
 			_, err := net.Dial("unix", dir+"/in")
 			return err != nil
@@ -473,6 +472,9 @@ func TestDrainWaitsForConnectionsAndEndsClean(t *testing.T) {
 		_ = c.Close()
 		if err := r.wait(t); err != nil {
 			t.Errorf("%s: Run: %v", how, err)
+		}
+		if strings.Contains(r.log.String(), "reloading") {
+			t.Errorf("%s: it reloaded:\n%s", how, r.log)
 		}
 		for _, socket := range []string{"in", "status"} {
 			if _, err := os.Stat(filepath.Join(dir, socket)); !errors.Is(err, os.ErrNotExist) {
@@ -486,7 +488,7 @@ func TestAForcedEndIsAnError(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ flag, want string }{
 		{"--shutdown-timeout 50ms", "open connections were closed after --shutdown-timeout 50ms"},
-		{"--shutdown-timeout 1h", "open connections were closed by a second terminated"},
+		{"--shutdown-timeout 1h", "open connections were closed by a second signal, SIGTERM"},
 	} {
 		dir := newDir(t)
 		echo(t, listen(t, dir+"/out"))
@@ -533,6 +535,174 @@ func TestAFailedStartLeavesNothingOpen(t *testing.T) {
 	}
 }
 
+// hang puts a FIFO in the place of a file: reading it takes for ever, as from a disk that does not answer.
+func hang(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// Whoever hangs on it is let go in the end, for the sake of the leak check.
+	t.Cleanup(func() {
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = f.Close()
+	})
+}
+
+func TestAReloadThatHangsKeepsNoShutdownWaiting(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	echo(t, listen(t, dir+"/out"))
+	r := start(t, dir, serverLine+"--allow-all")
+	hang(t, dir+"/server-key.pem")
+	r.signals <- syscall.SIGHUP
+	r.waitLog(t, "msg=reloading", 1)
+	c, err := r.dialTLS(t, "client")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := roundTrip(c, "meanwhile"); err != nil {
+		t.Error(err)
+	}
+	r.signals <- syscall.SIGTERM
+	eventually(t, func() bool { return r.status(t).Message == "stopping" }, func() string { return "not stopping" })
+	_ = c.Close()
+	if err := r.wait(t); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+func TestAStartThatHangsEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	hang(t, dir+"/server-key.pem")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	enough := errors.New("enough")
+	time.AfterFunc(10*time.Millisecond, func() { cancel(enough) })
+	s, err := New(ctx, parse(t, dir, serverLine+"--allow-all"), Build{}, io.Discard)
+	if s != nil || !errors.Is(err, enough) {
+		t.Errorf("New: %v, want the context's cause", err)
+	}
+}
+
+// stuck is a writer that blocks once it is told to, like a pipe that nobody reads.
+type stuck struct{ blocked chan struct{} }
+
+func (w *stuck) Write(p []byte) (int, error) {
+	<-w.blocked
+	return len(p), nil
+}
+
+func TestAForcedEndWaitsForNoReaderOfTheLog(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	out := &stuck{make(chan struct{})}
+	t.Cleanup(func() { close(out.blocked) })
+	s, err := New(t.Context(), parse(t, dir, serverLine+"--allow-all --log-level error --shutdown-timeout 10ms"), Build{}, out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signals := make(chan os.Signal, 1)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(signals) }()
+	_ = s.tunnels[0].listener.Close() // fails, and the failure cannot be logged
+	select {
+	case err := <-ended:
+		if err == nil || !strings.Contains(err.Error(), "--listen") {
+			t.Errorf("Run: %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("Run did not return")
+	}
+}
+
+func TestListenersOnOneAddressAreRefused(t *testing.T) {
+	t.Parallel()
+	address := func(text string) net.Addr {
+		a, err := net.ResolveTCPAddr("tcp", text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	for _, c := range []struct {
+		a, b net.Addr
+		want bool
+	}{
+		{address("127.0.0.1:1"), address("127.0.0.1:1"), true},
+		{address("127.0.0.1:1"), address("0.0.0.0:1"), true},
+		{address("[::]:1"), address("127.0.0.1:1"), true},
+		{address("127.0.0.1:1"), address("127.0.0.1:2"), false},
+		{address("127.0.0.1:1"), address("127.0.0.2:1"), false},
+		{address("127.0.0.1:1"), &net.UnixAddr{Name: "/s", Net: "unix"}, false},
+	} {
+		err := distinct([]place{{"--listen x", c.a}, {"--status y", c.b}})
+		if refused := err != nil; refused != c.want {
+			t.Errorf("%v and %v: %v", c.a, c.b, err)
+		}
+	}
+}
+
+// The proxy and the metrics meet in words alone.
+func TestTimeoutsArriveInTheMetrics(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	ln := listen(t, dir+"/out")
+	defer func() { _ = ln.Close() }()
+	r := start(t, dir, serverLine+"--allow-all --connect-timeout 50ms --close-timeout 50ms")
+	silent, err := net.Dial("unix", dir+"/in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	r.waitLog(t, "reason=timeout", 1)
+
+	c, err := r.dialTLS(t, "client")
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = target.Close() }()
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	r.waitLog(t, "reason=close_timeout", 1)
+
+	response, err := r.http().Get("http://status/_metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	var list []struct {
+		Metric string
+		Value  float64
+	}
+	if err := json.NewDecoder(response.Body).Decode(&list); err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]float64)
+	for _, m := range list {
+		got[m.Metric] = m.Value
+	}
+	for name, want := range map[string]float64{
+		"accept.total": 2, "accept.success": 1, "accept.error": 1, "accept.timeout": 1,
+		"conn.timeout": 1, "conn.open": 0, "conn.handshake.count": 2, "conn.lifetime.count": 2,
+	} {
+		if value, there := got["ghostunnel."+name]; !there || value != want {
+			t.Errorf("%s is %v, want %v", name, value, want)
+		}
+	}
+}
+
 func TestAListenerThatFailsEndsTheProcess(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
@@ -548,9 +718,10 @@ func TestQuietAllPrintsNothing(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
 	r := start(t, dir, serverLine+"--allow-all --quiet all")
-	if _, err := r.dialTLS(t, ""); err == nil {
-		_ = r.status(t)
+	if c, err := r.dialTLS(t, ""); err == nil {
+		_ = roundTrip(c, "let me in")
 	}
+	eventually(t, func() bool { a := r.status(t).Connections; return a.Total == 1 && a.Open == 0 }, func() string { return "not refused" })
 	r.signals <- syscall.SIGTERM
 	if err := r.wait(t); err != nil {
 		t.Error(err)

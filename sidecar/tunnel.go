@@ -30,10 +30,8 @@ type tunnel struct {
 func newTunnel(
 	ctx context.Context, c *config.Tunnel, observer proxy.Observer, log *slog.Logger, q config.Quiet,
 ) (*tunnel, error) {
-	if !c.SkipResolve {
-		if err := socket.Resolve(ctx, c.Target); err != nil {
-			return nil, fmt.Errorf("--target %s: %w; --skip-resolve starts without looking it up", c.Target, err)
-		}
+	if err := resolve(ctx, c); err != nil {
+		return nil, err
 	}
 	source, err := certloader.New(ctx, certloader.Files(certloader.FileOptions{
 		Cert:         c.Identity.Cert,
@@ -71,6 +69,19 @@ func newTunnel(
 	}
 	t.check = status.NewCheck(run, c.ConnectTimeout)
 	return t, nil
+}
+
+// resolve looks up the target's name, if it is to be looked up at start.
+func resolve(ctx context.Context, c *config.Tunnel) error {
+	if c.SkipResolve {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout)
+	defer cancel()
+	if err := socket.Resolve(ctx, c.Target); err != nil {
+		return fmt.Errorf("--target %s: %w; --skip-resolve starts without looking it up", c.Target, err)
+	}
+	return nil
 }
 
 func (t *tunnel) serverOptions() certloader.ServerOptions {

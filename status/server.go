@@ -1,8 +1,10 @@
 package status
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -27,6 +29,8 @@ var errClosing = errors.New("the status port is closing")
 // everything a client can do. Make it with [NewServer].
 type Server struct {
 	http   http.Server
+	log    *slog.Logger
+	ctx    context.Context // ends when Shutdown begins
 	cancel context.CancelCauseFunc
 
 	mu      sync.Mutex
@@ -37,10 +41,10 @@ type Server struct {
 }
 
 // NewServer returns a Server of h. What goes wrong with connections is logged as
-// warnings.
+// warnings; but not a handshake that fails, which any probe of the port is.
 func NewServer(h http.Handler, log *slog.Logger) *Server {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	s := &Server{cancel: cancel}
+	s := &Server{log: log, ctx: ctx, cancel: cancel}
 	s.http = http.Server{
 		Handler:                      h,
 		ReadHeaderTimeout:            headerLimit,
@@ -49,7 +53,7 @@ func NewServer(h http.Handler, log *slog.Logger) *Server {
 		IdleTimeout:                  idleLimit,
 		MaxHeaderBytes:               maxHeaderBytes,
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" too is answered by h alone
-		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ErrorLog:                     stdlog.New(complaints{log}, "", 0),
 		BaseContext:                  func(net.Listener) context.Context { return ctx },
 		ConnState:                    s.count,
 	}
@@ -68,8 +72,9 @@ func (s *Server) count(_ net.Conn, state http.ConnState) {
 }
 
 // Serve answers the connections of ln until [Server.Shutdown], when it returns
-// nil, or until ln fails, when it returns why. It closes ln. Several listeners
-// may be served at once.
+// nil, or until somebody else closes ln, when it returns why. Other failures to
+// accept, such as running out of descriptors, are logged and tried again. It
+// closes ln. Several listeners may be served at once.
 func (s *Server) Serve(ln net.Listener) error {
 	s.mu.Lock()
 	if s.closing {
@@ -80,7 +85,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	s.mu.Unlock()
 	defer s.serving.Done()
 
-	if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(&patient{ln, s.ctx, s.log}); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
@@ -103,4 +108,16 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	_ = s.http.Close()
 	s.conns.Wait()
 	return err
+}
+
+// complaints takes the lines of http.Server's ErrorLog.
+type complaints struct{ log *slog.Logger }
+
+func (c complaints) Write(line []byte) (int, error) {
+	level := slog.LevelWarn
+	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
+		level = slog.LevelDebug
+	}
+	c.log.Log(context.Background(), level, string(bytes.TrimSpace(line)))
+	return len(line), nil
 }
