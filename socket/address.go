@@ -70,6 +70,9 @@ func parseHostPort(text string) (Address, error) {
 	if err != nil {
 		return Address{}, err
 	}
+	if (host == "systemd" || host == "launchd") && strings.Trim(service, "0123456789") != "" {
+		return Address{}, fmt.Errorf("sockets from %s are not supported by this version; write HOST:PORT or unix:PATH", host)
+	}
 	port, err := parsePort(service)
 	if err != nil {
 		return Address{}, err

@@ -2,71 +2,39 @@ package socket
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
-	"os"
-	"strings"
-	"syscall"
 )
 
-// Listen opens a at once; ctx bounds the resolving of its host name alone.
+// Listen opens a at once; ctx bounds the resolving of its host name alone. An
+// error does not repeat a, only an address that a host name turned out to be.
 //
 // TCP listeners have keep-alive on and, where the system knows it, SO_REUSEPORT,
 // so that the next process can take the port over before this one lets go.
 //
-// The file of a UNIX socket is removed by Close. A file that a process left
-// behind is replaced; one that is served, or that is no socket, is an error.
+// The file of a UNIX socket is removed by Close, unless another socket has taken
+// its place by then. A file that a process left behind is replaced; one that is
+// served, or that is no socket, is an error.
 func Listen(ctx context.Context, a Address) (net.Listener, error) {
+	var (
+		ln  net.Listener
+		err error
+	)
 	switch a.network {
 	case networkTCP:
 		lc := net.ListenConfig{Control: reusePort}
-		return lc.Listen(ctx, networkTCP, a.hostPort())
+		ln, err = lc.Listen(ctx, networkTCP, a.hostPort())
 	case networkUNIX:
-		return listenUNIX(ctx, a.path)
+		ln, err = listenUNIX(ctx, a.path)
+	default:
+		err = errNoAddress
 	}
-	return nil, errNoAddress
-}
-
-func listenUNIX(ctx context.Context, path string) (net.Listener, error) {
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, networkUNIX, path)
-	if err == nil || !errors.Is(err, syscall.EADDRINUSE) || strings.HasPrefix(path, "@") {
+	op, ok := err.(*net.OpError) //nolint:errorlint // one that is wrapped is part of what is told
+	switch {
+	case !ok:
 		return ln, err
+	case op.Addr == nil || op.Addr.String() == a.hostPort() || op.Addr.String() == a.path:
+		return nil, op.Err
 	}
-	if err := removeStale(ctx, path); err != nil {
-		return nil, err
-	}
-	return lc.Listen(ctx, networkUNIX, path)
-}
-
-// removeStale removes the socket file that keeps path from being bound, if no
-// process answers on it any more.
-func removeStale(ctx context.Context, path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // its owner has just removed it
-	}
-	if err != nil {
-		return err
-	}
-	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("listen unix %s: there is a file that is not a socket; move it or choose another path", path)
-	}
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, networkUNIX, path)
-	if err == nil {
-		conn.Close()
-		return fmt.Errorf("listen unix %s: another process serves this socket; stop it or choose another path", path)
-	}
-	// Only a refusal proves that nobody listens: a full backlog, or a socket of
-	// another type, fails differently and must be left alone.
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("listen unix %s: the socket is taken: %w", path, err)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("replacing a stale socket: %w", err)
-	}
-	return nil
+	return nil, fmt.Errorf("%v: %w", op.Addr, op.Err)
 }

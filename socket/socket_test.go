@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -141,7 +142,7 @@ func TestListenUNIXLeavesALiveSocketAlone(t *testing.T) {
 		second.Close()
 		t.Fatal("a live socket was taken over")
 	}
-	want := "listen unix " + a.Path() + ": another process serves this socket; stop it or choose another path"
+	want := "another process serves this socket; stop it or choose another path"
 	if err.Error() != want {
 		t.Errorf("error %q, want %q", err, want)
 	}
@@ -193,14 +194,37 @@ func TestListenUNIXLeavesOtherFilesAlone(t *testing.T) {
 	}
 }
 
-func TestListenUNIXNamesAMissingDirectory(t *testing.T) {
+func TestListenErrorsDoNotRepeatTheAddress(t *testing.T) {
 	t.Parallel()
-	a := parse(t, unixPath(t).String()+"/below/s")
-	if ln, err := Listen(t.Context(), a); err == nil {
-		ln.Close()
-		t.Fatal("listening in a directory that is not there")
-	} else if !strings.Contains(err.Error(), a.Path()) {
-		t.Errorf("error %q does not name %s", err, a.Path())
+	// A socket without SO_REUSEPORT keeps its port to itself.
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	taken := parse(t, ln.Addr().String())
+	tests := []struct {
+		name  string
+		a     Address
+		cause error
+		want  string // of the error, before its cause
+	}{
+		{"a UNIX path in a directory that is not there", parse(t, unixPath(t).String()+"/below/s"), fs.ErrNotExist, "bind: "},
+		{"a TCP port that is taken", taken, syscall.EADDRINUSE, "bind: "},
+		{"a host name whose port is taken", Address{network: "tcp", host: "localhost", port: taken.port}, syscall.EADDRINUSE, taken.String() + ": bind: "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			ln, err := Listen(t.Context(), tt.a)
+			if err == nil {
+				ln.Close()
+				t.Fatal("it listens")
+			}
+			if rest, ok := strings.CutPrefix(err.Error(), tt.want); !ok || strings.Contains(rest, ":") || !errors.Is(err, tt.cause) {
+				t.Errorf("error %q, want %q and %v alone", err, tt.want, tt.cause)
+			}
+		})
 	}
 }
 
@@ -249,5 +273,37 @@ func TestResolve(t *testing.T) {
 	var dns *net.DNSError
 	if err := Resolve(t.Context(), parse(t, "nosuchhost.invalid:80")); !errors.As(err, &dns) {
 		t.Errorf("Resolve of a name that does not exist: %v, want a *net.DNSError", err)
+	}
+}
+
+func TestCloseLeavesTheSocketOfASuccessorAlone(t *testing.T) {
+	t.Parallel()
+	a := unixPath(t)
+	first, err := Listen(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(a.Path()); err != nil {
+		t.Fatal(err)
+	}
+	second, err := Listen(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := first.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	c, err := Dialer(a)(t.Context())
+	if err != nil {
+		t.Fatalf("the successor's socket is gone: %v", err)
+	}
+	_ = c.Close()
+	if err := second.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(a.Path()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket is left: %v", err)
 	}
 }
