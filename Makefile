@@ -13,7 +13,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 # Private keys in an HSM need C: make build CGO_ENABLED=1
 CGO_ENABLED ?= 0
 
-LDFLAGS = -s -w -X main.version=$(VERSION)
+# The commit, for the status port.
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
+
+LDFLAGS = -s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)
 
 # Linters are pinned here, beside the only rule that runs them, so that they
 # add nothing to what the module requires.

@@ -16,8 +16,12 @@ import (
 	"sallyport/sidecar"
 )
 
-// version is set by the Makefile, through the linker.
-var version = "devel"
+// version and revision, the commit, are set by the Makefile, through the
+// linker. Without git the revision is empty.
+var (
+	version  = "devel"
+	revision string
+)
 
 // Exit codes.
 const (
@@ -59,7 +63,7 @@ func serve(c *config.Sidecar, stdout io.Writer) error {
 	starting, started := signal.NotifyContext(context.Background(), sidecar.ShutdownSignals()...)
 	defer started()
 
-	s, err := sidecar.New(starting, c, sidecar.Build{Version: version, Revision: revision()}, stdout)
+	s, err := sidecar.New(starting, c, sidecar.Build{Version: version, Revision: commit()}, stdout)
 	if starting.Err() != nil && s == nil {
 		return nil
 	}
@@ -73,17 +77,21 @@ func serve(c *config.Sidecar, stdout io.Writer) error {
 // makeCerts writes a development CA and identities, or one more of them.
 func makeCerts(c *config.Certs, stdout io.Writer) error {
 	options := devpki.FileOptions{
-		DNSNames: c.DNSNames, IPs: c.IPs, URIs: c.URIs,
+		OrganizationalUnits: c.OrganizationalUnits, DNSNames: c.DNSNames, IPs: c.IPs, URIs: c.URIs,
 		Validity: c.Lifetime, Password: string(c.Password), Force: c.Force,
 	}
 	write, made := devpki.Init, "a CA, a server and a client identity"
 	if c.Name != "" {
 		write, made = func(dir string, o devpki.FileOptions) error { return devpki.IssueInto(dir, c.Name, o) }, "identity "+c.Name
 	}
+	replaces := c.Name == "" && devpki.HasCA(c.Dir)
 	if err := write(c.Dir, options); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(stdout, "wrote %s to %s\n", made, c.Dir)
+	if _, err := fmt.Fprintf(stdout, "wrote %s to %s\n", made, c.Dir); err != nil || !replaces {
+		return err
+	}
+	_, err := fmt.Fprintln(stdout, "the CA is new: what the one before it issued no longer counts; issue that anew with certs issue --force")
 	return err
 }
 
@@ -93,8 +101,12 @@ func fail(stderr io.Writer, err error, code int) int {
 	return code
 }
 
-// revision is the commit that the binary was built from, as far as the build recorded it.
-func revision() string {
+// commit is what the binary was built from: what the Makefile says or, built
+// without it, what Go recorded.
+func commit() string {
+	if revision != "" {
+		return revision
+	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, setting := range info.Settings {
 			if setting.Key == "vcs.revision" {

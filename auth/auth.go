@@ -66,9 +66,9 @@ type DeniedError struct {
 
 // Error names the peer. The name is quoted: the peer chose it.
 func (e *DeniedError) Error() string {
-	text := "no access rule allows a peer without a certificate"
+	text := "no access rule matches a peer without a certificate"
 	if e.Identity != "" {
-		text = fmt.Sprintf("no access rule allows %q", e.Identity)
+		text = fmt.Sprintf("no access rule matches %q", e.Identity)
 	}
 	if e.Err != nil {
 		text += fmt.Sprintf(" (could not be checked: %v)", e.Err)

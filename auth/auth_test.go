@@ -177,6 +177,9 @@ func TestDenialQuotesWhatThePeerChose(t *testing.T) {
 	if text := err.Error(); strings.Contains(text, "\n") || !strings.Contains(text, `eve\n`) {
 		t.Errorf("text = %q", text)
 	}
+	if text := auth.Any()(peer(t, devpki.Request{CommonName: "eve"})).Error(); text != `no access rule matches "eve"` {
+		t.Errorf("text = %q", text)
+	}
 	if text := auth.Any()(tls.ConnectionState{}).Error(); !strings.Contains(text, "without a certificate") {
 		t.Errorf("text without certificate = %q", text)
 	}

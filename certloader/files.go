@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -23,7 +24,8 @@ type FileOptions struct {
 	Cert, Key string
 
 	// Keystore is a file with certificate, chain and key, as PEM or PKCS#12. Its
-	// extension says which (.pem .crt .p12 .pfx), or else its content.
+	// extension says which (.pem .crt .p12 .pfx), or else its content; so does
+	// content that plainly is of the other format than the extension says.
 	Keystore string
 
 	// Password opens a PKCS#12 keystore. PasswordFile, if set, is a file that
@@ -149,22 +151,30 @@ func (o FileOptions) password() (string, error) {
 	return strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r"), nil
 }
 
-// parseKeystore reads a keystore in the format that extension names or, if it
-// names none, that data begins like.
+// parseKeystore reads a keystore in the format that data shows or, where that
+// shows none or both, that extension names.
 func parseKeystore(data []byte, extension, password string) (*tls.Certificate, error) {
-	switch strings.ToLower(extension) {
-	case ".p12", ".pfx", ".pkcs12":
-		return parsePKCS12(data, password)
-	case ".pem", ".crt", ".cer", ".key":
-		return parsePEMKeystore(data)
+	if isJavaKeystore(data) {
+		return nil, errors.New("a Java keystore (JKS or JCEKS), which this version cannot read; make PKCS#12 of it with keytool -importkeystore -deststoretype PKCS12")
+	}
+	extension = strings.ToLower(extension)
+	isPEM, isDER := bytes.Contains(data, []byte(pemBegin)), looksLikeDER(data)
+	if isPEM == isDER {
+		isPEM = slices.Contains([]string{".pem", ".crt", ".cer", ".key"}, extension)
+		isDER = slices.Contains([]string{".p12", ".pfx", ".pkcs12"}, extension)
 	}
 	switch {
-	case bytes.Contains(data, []byte(pemBegin)):
+	case isPEM:
 		return parsePEMKeystore(data)
-	case looksLikeDER(data):
+	case isDER:
 		return parsePKCS12(data, password)
 	}
 	return nil, errors.New("neither PEM nor PKCS#12")
+}
+
+// isJavaKeystore reports whether data begins as JKS and JCEKS do.
+func isJavaKeystore(data []byte) bool {
+	return bytes.HasPrefix(data, []byte{0xfe, 0xed, 0xfe, 0xed}) || bytes.HasPrefix(data, []byte{0xce, 0xce, 0xce, 0xce})
 }
 
 func parsePEMKeystore(data []byte) (*tls.Certificate, error) {

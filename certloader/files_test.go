@@ -134,6 +134,7 @@ func TestKeystoreFormatComesFromExtensionElseContent(t *testing.T) {
 	for name, data := range map[string][]byte{
 		"x.pem": id.CombinedPEM(), "x.PEM": id.CombinedPEM(), "x.crt": id.CombinedPEM(), "x": id.CombinedPEM(), "x.keystore": id.CombinedPEM(),
 		"x.p12": bag, "x.P12": bag, "x.pfx": bag, "y": bag, "y.keystore": bag,
+		"p12.pem": bag, "p12.crt": bag, "pem.p12": id.CombinedPEM(), "pem.PFX": id.CombinedPEM(), "new.jks": bag,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -286,7 +287,11 @@ func TestBadFiles(t *testing.T) {
 		file("blank", []byte("\n \n"), "empty")
 		add("endless", endless, "larger than 16 MiB", nil)
 		file("garbage", []byte("garbage"), "no PEM block")
-		file("binary", id.Leaf.Raw, "not PEM")
+		if flag == "--keystore" {
+			file("binary", id.Leaf.Raw, "not a PKCS#12 keystore")
+		} else {
+			file("binary", id.Leaf.Raw, "not PEM")
+		}
 		file("truncated", half(id.CombinedPEM()), "truncated")
 		file("cut at the front", id.CombinedPEM()[20:], "truncated")
 		file("with a block that does not end", append(id.CombinedPEM(), "-----BEGIN CERTIFICATE-----\nMII"...), "3 of 4")
@@ -331,7 +336,11 @@ func TestBadFiles(t *testing.T) {
 	container("PKCS#12 truncated, known by content", "s", half(bag), "right", "not a PKCS#12 keystore, or a damaged one")
 	container("PKCS#12 followed by garbage", "s.p12", append(slices.Clone(bag), "garbage"...), "right", "damaged")
 	container("PKCS#12 that is garbage", "s.p12", []byte("garbage"), "right", "not a PKCS#12 keystore")
-	container("PKCS#12 that is PEM", "s.p12", id.CombinedPEM(), "right", "not a PKCS#12 keystore")
+	container("PKCS#12 that is truncated PEM", "s.p12", half(id.CombinedPEM()), "right", "PEM blocks can be read")
+	container("PEM that is PKCS#12 under another password", "s.pem", bag, "wrong-secret", "wrong password; give the right one by --storepass")
+	container("JKS", "s.jks", []byte("\xfe\xed\xfe\xed\x00\x00\x00\x02"), "right", "a Java keystore (JKS or JCEKS), which this version cannot read; make PKCS#12 of it with keytool")
+	container("JCEKS under another name", "s.p12", []byte("\xce\xce\xce\xce\x00\x00\x00\x02"), "right", "a Java keystore")
+	container("JKS that is garbage", "s.jks", []byte("garbage"), "right", "neither PEM nor PKCS#12")
 	container("PKCS#12 with the key of another", "s.p12", mismatched, "right", "fits no certificate")
 	container("PKCS#12 without a key", "s.p12", trustStore, "right", "private key missing")
 	container("keystore of no known format", "s.keystore", []byte("garbage"), "right", "neither PEM nor PKCS#12")

@@ -10,14 +10,15 @@ import (
 // Certs is the work of `sallyport certs`: making a development CA and its
 // identities in a directory.
 type Certs struct {
-	Dir      string
-	Name     string // `certs issue`: the identity to make; "" is `certs init`
-	DNSNames []string
-	IPs      []netip.Addr
-	URIs     []string      // absolute
-	Lifetime time.Duration // of every certificate, in whole days; more than 0
-	Password Secret        // of the PKCS#12 files
-	Force    bool          // replace files that are there
+	Dir                 string
+	Name                string   // `certs issue`: the identity to make; "" is `certs init`
+	OrganizationalUnits []string // of the identities, not of the CA
+	DNSNames            []string
+	IPs                 []netip.Addr
+	URIs                []string      // absolute
+	Lifetime            time.Duration // of every certificate, in whole days; 0: a year, or as long as the CA if that is less
+	Password            Secret        // of the PKCS#12 files
+	Force               bool          // replace files that are there
 }
 
 // parseIdentityName reads the name of an identity, which becomes the first

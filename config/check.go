@@ -44,6 +44,8 @@ func (d *draft) checkAddresses() error {
 		return errors.New("--target: missing; say where to forward, as HOST:PORT or unix:PATH")
 	case t.Listen == t.Target:
 		return fmt.Errorf("%s and %s: both are %s, so that connections would go round in circles; change one", d.name("listen"), d.name("target"), t.Listen)
+	case t.Mode == Server && t.Target.Network() == "tcp" && t.Target.Host() == "" && !d.unsafeTarget:
+		return fmt.Errorf("%s %s: names no host; write localhost%[2]s", d.name("target"), t.Target)
 	case t.Mode == Server && !t.Target.IsLocal() && !d.unsafeTarget:
 		return fmt.Errorf("%s %s: would carry plaintext to another machine; use localhost, 127.0.0.1, [::1] or unix:PATH, or add --unsafe-target", d.name("target"), t.Target)
 	case t.Mode == Client && !t.Listen.IsLocal() && !d.unsafeListen:
@@ -142,6 +144,9 @@ func (d *draft) checkStatus() error {
 	status.Listen = d.status.address
 	// An identity is what HTTPS needs; client mode can be without.
 	status.TLS = !status.Listen.IsZero() && !d.status.plain && !d.tunnel.Identity.IsZero()
+	if d.status.secure && !status.TLS {
+		return fmt.Errorf("%s https://%s: HTTPS needs a certificate, and with %s there is none; write http://%[2]s", d.name("status"), status.Listen, d.name("disable-authentication"))
+	}
 	return nil
 }
 

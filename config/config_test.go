@@ -223,6 +223,7 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		{leastServer, "--status localhost:6060", func(s *Sidecar, _ *Tunnel) { s.Status = Status{Listen: address(t, "localhost:6060"), TLS: true} }},
 		{leastServer, "--status https://localhost:6060", func(s *Sidecar, _ *Tunnel) { s.Status = Status{Listen: address(t, "localhost:6060"), TLS: true} }},
 		{leastServer, "--status http://localhost:6060", func(s *Sidecar, _ *Tunnel) { s.Status = Status{Listen: address(t, "localhost:6060")} }},
+		{leastServer, "--status http://localhost:6060/", func(s *Sidecar, _ *Tunnel) { s.Status = Status{Listen: address(t, "localhost:6060")} }},
 		{leastServer, "--status unix:/run/status", func(s *Sidecar, _ *Tunnel) { s.Status = Status{Listen: address(t, "unix:/run/status")} }},
 		{anonymous, "--disable-authentication --status localhost:6060", func(s *Sidecar, u *Tunnel) {
 			u.DisableAuthentication = true
@@ -277,18 +278,17 @@ func TestEverySettingDoesSomething(t *testing.T) {
 
 func TestCerts(t *testing.T) {
 	t.Parallel()
-	year := 365 * 24 * time.Hour
 	tests := []struct {
 		line string
 		want Certs
 	}{
-		{"certs init dir", Certs{Dir: "dir", Lifetime: year}},
-		{"certs issue dir web", Certs{Dir: "dir", Name: "web", Lifetime: year}},
-		{"certs issue --force dir web-2.eu", Certs{Dir: "dir", Name: "web-2.eu", Lifetime: year, Force: true}},
+		{"certs init dir", Certs{Dir: "dir"}},
+		{"certs issue dir web", Certs{Dir: "dir", Name: "web"}},
+		{"certs issue --force dir web-2.eu", Certs{Dir: "dir", Name: "web-2.eu", Force: true}},
 		{
-			"certs init dir --dns-name a --dns-name b --ip 192.0.2.1 --ip ::1 --uri spiffe://a/b --days 7 --storepass hunter2",
+			"certs init dir --dns-name a --dns-name b --ip 192.0.2.1 --ip ::1 --uri spiffe://a/b --ou x --ou y --days 7 --storepass hunter2",
 			Certs{
-				Dir: "dir", Lifetime: 7 * 24 * time.Hour, Password: "hunter2", DNSNames: []string{"a", "b"}, URIs: []string{"spiffe://a/b"},
+				Dir: "dir", Lifetime: 7 * 24 * time.Hour, Password: "hunter2", OrganizationalUnits: []string{"x", "y"}, DNSNames: []string{"a", "b"}, URIs: []string{"spiffe://a/b"},
 				IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("::1")},
 			},
 		},
@@ -379,6 +379,7 @@ func FuzzParse(f *testing.F) {
 	for _, line := range []string{
 		leastServer, leastClient, "certs init d", "certs issue d n --days 3", "--help", "help certs", "--completion-bash server --l",
 		"server --", "-- server", "server --no-allow-all", "server -x", "client --listen", "server --quiet=all --allow-ip=1", "--storepass a b", "--storepas @a",
+		"server --allow-all=1", "server --storepass -a", "-x --listen", "server --syslog", "server --status https://a:1/",
 		"server --target-status http://a:b@c", "server --allow-uri a*", "server --status http://unix:/a", "help x", "- -- ---",
 	} {
 		f.Add(line, "KEY_PATH=a")

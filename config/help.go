@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -100,7 +101,7 @@ func commandHelp(c *command) string {
 		}
 	}
 	b.WriteString("\n")
-	writeParagraph(&b, environmentNote)
+	writeParagraph(&b, environmentNote(c.set))
 	b.WriteString("\nExamples:\n")
 	for _, e := range c.examples {
 		fmt.Fprintf(&b, "\n  # %s\n", e.why)
@@ -109,10 +110,15 @@ func commandHelp(c *command) string {
 	return b.String()
 }
 
-// environmentNote is true of every command.
-const environmentNote = "Every flag can be set by an environment variable too: --log-level by " +
-	"SALLYPORT_LOG_LEVEL, a repeatable one with a value on each line. A flag wins over its variable. " +
-	"A switch has a --no- form that turns it off. @FILE stands for the lines of FILE."
+// environmentNote tells of variables, with the first flag of commands for an
+// example.
+func environmentNote(commands commandSet) string {
+	first := slices.IndexFunc(settings, func(s setting) bool { return s.commands&commands != 0 })
+	s := &settings[first]
+	return "Every flag can be set by an environment variable too: --" + s.name + " by " +
+		s.variable() + ", a repeatable one with a value on each line. A flag wins over its variable. " +
+		"A switch has a --no- form that turns it off. @FILE stands for the lines of FILE."
+}
 
 // synopsis is the shape of a command's line.
 func synopsis(c *command) string {

@@ -96,6 +96,20 @@ func TestExamplesWork(t *testing.T) {
 	}
 }
 
+func TestHelpExplainsVariablesByAFlagOfTheCommand(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"server --help":      "--listen by SALLYPORT_LISTEN",
+		"client --help":      "--listen by SALLYPORT_LISTEN",
+		"certs init --help":  "--storepass by SALLYPORT_STOREPASS",
+		"certs issue --help": "--storepass by SALLYPORT_STOREPASS",
+	} {
+		if help := strings.Join(strings.Fields(helpOf(t, line)), " "); !strings.Contains(help, want) {
+			t.Errorf("%s does not say %q:\n%s", line, want, help)
+		}
+	}
+}
+
 func TestSettingsTable(t *testing.T) {
 	t.Parallel()
 	variables := make(map[string]string)

@@ -59,11 +59,15 @@ func parseLine(args []string) (line, error) {
 			l.arguments = append(l.arguments, *element.Value)
 		}
 	}
-	switch {
-	case l.page != nil:
+	if l.page != nil {
 		return l, nil
+	}
+	if err := checkSwitches(args); err != nil {
+		return l, err
+	}
+	switch {
 	case err != nil:
-		return l, l.mistake(context, err)
+		return l, l.mistake(args, context, err)
 	case isHelp:
 		topic := strings.Join(l.arguments, " ")
 		if !isTopic(topic) {
@@ -138,10 +142,31 @@ func registerCommands(app *kingpin.Application) {
 	}
 }
 
-// mistake says in one line what kingpin did not understand. The token where it
-// stopped tells more than its message.
-func (l *line) mistake(context *kingpin.ParseContext, err error) error {
+// checkSwitches refuses values of switches, which kingpin would take for
+// arguments of the command. Whatever begins with -- is a flag to it.
+func checkSwitches(args []string) error {
+	for _, arg := range args {
+		if arg == "--" {
+			break
+		}
+		name, _, hasValue := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
+		if !hasValue || !strings.HasPrefix(arg, "--") {
+			continue
+		}
+		if s := findFlag(name); s != nil && s.isSwitch() {
+			return fmt.Errorf("--%s: a switch takes no value; write --%s, or --no-%[2]s to turn it off", name, s.name)
+		}
+	}
+	return nil
+}
+
+// mistake says in one line what kingpin did not understand of args. The token
+// where it stopped tells more than its message.
+func (l *line) mistake(args []string, context *kingpin.ParseContext, err error) error {
 	token := context.Peek()
+	if err := checkValue(args, token); err != nil {
+		return err
+	}
 	selected := ""
 	if context.SelectedCommand != nil {
 		selected = context.SelectedCommand.FullCommand()
@@ -157,6 +182,28 @@ func (l *line) mistake(context *kingpin.ParseContext, err error) error {
 		return fmt.Errorf("unexpected argument %q; a value goes with its flag, in quotes if it has blanks", token.Value)
 	}
 	return fmt.Errorf("command line: %w", err)
+}
+
+// checkValue tells of a flag whose value is not there: the next token is none
+// that could be it. That token is not shown, since it may be a password that
+// begins with -.
+func checkValue(args []string, next *kingpin.Token) error {
+	last := next.Index // tokens are counted from 1, the end is no token
+	if next.IsFlag() {
+		last--
+	}
+	if last < 1 || last > len(args) || !next.IsFlag() && next.Type != kingpin.TokenEOL {
+		return nil
+	}
+	name, ok := strings.CutPrefix(args[last-1], "--")
+	s := findFlag(name)
+	switch {
+	case !ok || s == nil || s.isSwitch():
+		return nil
+	case next.IsFlag() && findFlag(next.Value) == nil:
+		return fmt.Errorf("--%s: the value is missing, or begins with -; write --%[1]s=%s", name, s.value)
+	}
+	return fmt.Errorf("--%s: the value is missing; write --%[1]s=%s", name, s.value)
 }
 
 // endsInSecret tells whether what follows may be the rest of a secret that was
@@ -195,6 +242,9 @@ func unknownFlag(text, command string) error {
 			names = append(names, "--"+s.name)
 		}
 	}
+	if among&inTunnel != 0 && isUnsupported(text) {
+		return fmt.Errorf("%s: not supported by this version; see %s", text, see)
+	}
 	if name := nearest(text, names); name != "" {
 		return fmt.Errorf("unknown flag %q; did you mean %s?", text, name)
 	}
@@ -204,7 +254,8 @@ func unknownFlag(text, command string) error {
 func unknownCommand(text string) error {
 	var names []string
 	for _, c := range commands {
-		names = append(names, c.name)
+		first, _, _ := strings.Cut(c.name, " ")
+		names = append(names, c.name, first)
 	}
 	if name := nearest(text, names); name != "" {
 		return fmt.Errorf("no command %q; did you mean %s?", text, name)

@@ -23,7 +23,7 @@ func manPage(out io.Writer, version string) error {
 	for i := range commands {
 		writeManCommand(&b, &commands[i])
 	}
-	fmt.Fprintf(&b, ".SH ENVIRONMENT\n%s\n", roff(environmentNote))
+	fmt.Fprintf(&b, ".SH ENVIRONMENT\n%s\n", roff(environmentNote(everyCommand)))
 	b.WriteString(".SH EXIT STATUS\n")
 	writeManRow(&b, "0", "a clean end")
 	writeManRow(&b, "1", "a failure while starting or running, or a drain that took too long")

@@ -245,6 +245,11 @@ var settings = []setting{
 
 	// Certificates
 	{
+		name: "ou", commands: inCerts, group: groupCertificates, value: "OU", repeats: true,
+		help: "an organizational unit of the identities",
+		set:  each(func(d *draft) *[]string { return &d.certs.OrganizationalUnits }, parseName),
+	},
+	{
 		name: "dns-name", commands: inCerts, group: groupCertificates, value: "NAME", repeats: true,
 		help: "one more DNS name",
 		set:  each(func(d *draft) *[]string { return &d.certs.DNSNames }, parseName),
@@ -260,8 +265,8 @@ var settings = []setting{
 		set:  each(func(d *draft) *[]string { return &d.certs.URIs }, parseURI),
 	},
 	{
-		name: "days", commands: inCerts, group: groupCertificates, value: "N", initial: "365",
-		help: "how long the certificates last",
+		name: "days", commands: inCerts, group: groupCertificates, value: "N",
+		help: "how long the certificates last; without it a year, or as long as the CA if that is less",
 		set:  one(func(d *draft) *time.Duration { return &d.certs.Lifetime }, parseDays),
 	},
 	{

@@ -128,6 +128,7 @@ func parseServerName(text string) (string, error) {
 type statusAddress struct {
 	address socket.Address
 	plain   bool // HTTP was asked for, by scheme or by UNIX socket
+	secure  bool // HTTPS was asked for, by scheme
 }
 
 func parseStatusAddress(text string) (statusAddress, error) {
@@ -137,6 +138,8 @@ func parseStatusAddress(text string) (statusAddress, error) {
 		rest = text
 	case scheme != "http" && scheme != "https":
 		return statusAddress{}, errors.New("unknown scheme; write http://HOST:PORT or https://HOST:PORT")
+	default:
+		rest = strings.TrimSuffix(rest, "/") // as a browser shows it
 	}
 	address, err := socket.ParseAddress(rest)
 	if err != nil {
@@ -146,7 +149,11 @@ func parseStatusAddress(text string) (statusAddress, error) {
 	if hasScheme && isUNIX {
 		return statusAddress{}, errors.New("a scheme goes with HOST:PORT alone; write unix:PATH without it")
 	}
-	return statusAddress{address: address, plain: isUNIX || scheme == "http"}, nil
+	return statusAddress{
+		address: address,
+		plain:   isUNIX || hasScheme && scheme == "http",
+		secure:  hasScheme && scheme == "https",
+	}, nil
 }
 
 func setQuiet(d *draft, text string) error {

@@ -22,6 +22,9 @@ const (
 // FileOptions says what [Init] and [IssueInto] write. The zero value makes
 // identities for localhost that last a year.
 type FileOptions struct {
+	// OrganizationalUnits are in the subject of every identity.
+	OrganizationalUnits []string
+
 	// DNSNames, IPs and URIs are subject alternative names beside localhost,
 	// 127.0.0.1 and ::1, which every identity has.
 	DNSNames []string
@@ -79,6 +82,13 @@ func Init(dir string, opts FileOptions) error {
 	return writeFiles(dir, files, opts.Force)
 }
 
+// HasCA reports whether dir holds the certificate of an authority, good or not,
+// where [Init] puts it.
+func HasCA(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, caFile))
+	return err == nil
+}
+
 // IssueInto makes one more identity of the authority in dir, with name as its
 // common name and the first part of its four files' names, as [Init] does.
 func IssueInto(dir, name string, opts FileOptions) error {
@@ -96,7 +106,11 @@ func IssueInto(dir, name string, opts FileOptions) error {
 	if err != nil {
 		return err
 	}
-	if end := ca.cert.NotAfter; notAfter.After(end) {
+	end := ca.cert.NotAfter
+	if end.Before(time.Now()) {
+		return fmt.Errorf("the CA in %s ended at %s; make a new one (certs init)", dir, end.Format(time.RFC3339))
+	}
+	if notAfter.After(end) {
 		return fmt.Errorf("identity %q would outlive its CA, which ends at %s; ask for less or make a new CA",
 			name, end.Format(time.RFC3339))
 	}
@@ -136,11 +150,12 @@ func (o FileOptions) notAfter() (time.Time, error) {
 // issue makes an identity and the files that hold it.
 func (o FileOptions) issue(ca *CA, name string, notAfter time.Time) ([]file, error) {
 	id, err := ca.Issue(Request{
-		CommonName: name,
-		DNSNames:   append([]string{"localhost"}, o.DNSNames...),
-		IPs:        append([]netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, o.IPs...),
-		URIs:       o.URIs,
-		NotAfter:   notAfter,
+		CommonName:          name,
+		OrganizationalUnits: o.OrganizationalUnits,
+		DNSNames:            append([]string{"localhost"}, o.DNSNames...),
+		IPs:                 append([]netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, o.IPs...),
+		URIs:                o.URIs,
+		NotAfter:            notAfter,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("identity %q: %w", name, err)

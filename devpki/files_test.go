@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io/fs"
 	"net/netip"
@@ -142,6 +143,37 @@ func TestIssueIntoAddsAnIdentityOfTheSameAuthority(t *testing.T) {
 	}
 }
 
+func TestIssueIntoLastsNoLongerThanItsAuthorityUnlessTold(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if devpki.HasCA(dir) {
+		t.Error("HasCA of an empty directory")
+	}
+	if err := devpki.Init(dir, devpki.FileOptions{Validity: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	if !devpki.HasCA(dir) {
+		t.Error("not HasCA after Init")
+	}
+	if err := devpki.IssueInto(dir, "alice", devpki.FileOptions{OrganizationalUnits: []string{"eng", "ops"}}); err != nil {
+		t.Fatal(err)
+	}
+	ca, err := devpki.LoadCA(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "alice.pem"), filepath.Join(dir, "alice-key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if end := ca.Certificate().NotAfter; !pair.Leaf.NotAfter.Equal(end) {
+		t.Errorf("ends at %v, its CA at %v", pair.Leaf.NotAfter, end)
+	}
+	if units := pair.Leaf.Subject.OrganizationalUnit; !slices.Equal(units, []string{"eng", "ops"}) {
+		t.Errorf("organizational units %q", units)
+	}
+}
+
 func TestIssueIntoRefuses(t *testing.T) {
 	t.Parallel()
 	good := t.TempDir()
@@ -151,6 +183,21 @@ func TestIssueIntoRefuses(t *testing.T) {
 	other := t.TempDir()
 	if err := devpki.Init(other, devpki.FileOptions{}); err != nil {
 		t.Fatal(err)
+	}
+	ended := t.TempDir()
+	past, err := devpki.NewCA(devpki.Options{NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(-time.Minute)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pastKey, err := x509.MarshalPKCS8PrivateKey(past.Key())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pastKeyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pastKey})
+	for name, data := range map[string][]byte{"ca.pem": past.PEM(), "ca-key.pem": pastKeyPEM} {
+		if err := os.WriteFile(filepath.Join(ended, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	// with is a copy of good's CA with one file changed.
 	with := func(name string, content []byte) string {
@@ -178,6 +225,7 @@ func TestIssueIntoRefuses(t *testing.T) {
 		{name: "the CA's name", dir: good, id: "ca", want: "another"},
 		{name: "a key's name", dir: good, id: "server-key", want: "another"},
 		{name: "longer than the CA lasts", dir: good, id: "alice", opts: devpki.FileOptions{Validity: 2 * time.Hour}, want: "outlive"},
+		{name: "a CA that has ended", dir: ended, id: "alice", want: "make a new one (certs init)"},
 		{name: "negative validity", dir: good, id: "alice", opts: devpki.FileOptions{Validity: -1}, want: "negative"},
 		{name: "bad URI", dir: good, id: "alice", opts: devpki.FileOptions{URIs: []string{"x"}}, want: `"x"`},
 		{name: "no CA there", dir: t.TempDir(), id: "alice", want: "certs init"},
