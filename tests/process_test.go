@@ -40,11 +40,26 @@ const raceOptions = "GORACE=atexit_sleep_ms=0"
 // its environment, and does not wait for anything.
 func startUnready(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	cmd := exec.Command(sallyport(t), args...)
+	return launchSallyport(t, env, exec.Command(sallyport(t), args...))
+}
+
+// startLimited is start for a process that may have no more than so many
+// descriptors.
+func startLimited(t *testing.T, descriptors int, args ...string) *process {
+	t.Helper()
+	limited := []string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, descriptors), sallyport(t)}
+	p := launchSallyport(t, nil, exec.Command("sh", append(limited, args...)...))
+	p.waitReady(t)
+	return p
+}
+
+// launchSallyport launches a command that sallyport's flags are among.
+func launchSallyport(t *testing.T, env []string, cmd *exec.Cmd) *process {
+	t.Helper()
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), raceOptions}, env...)
 	p := launch(t, cmd)
-	if i := slices.Index(args, "--status"); i >= 0 && i+1 < len(args) {
-		p.status = newStatusPort(args[i+1])
+	if i := slices.Index(cmd.Args, "--status"); i >= 0 && i+1 < len(cmd.Args) {
+		p.status = newStatusPort(cmd.Args[i+1])
 	}
 	return p
 }

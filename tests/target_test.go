@@ -29,9 +29,18 @@ type target struct {
 // under it when the test ends.
 func serve(t *testing.T, network string, handle func(net.Conn)) *target {
 	t.Helper()
-	address, prefix := "127.0.0.1:0", ""
 	if network == "unix" {
-		address, prefix = filepath.Join(t.TempDir(), "target"), "unix:"
+		return serveOn(t, network, filepath.Join(t.TempDir(), "target"), handle)
+	}
+	return serveOn(t, network, "127.0.0.1:0", handle)
+}
+
+// serveOn is serve at an address of the caller's choice, or a path.
+func serveOn(t *testing.T, network, address string, handle func(net.Conn)) *target {
+	t.Helper()
+	prefix := ""
+	if network == "unix" {
+		prefix = "unix:"
 	}
 	listener, err := new(net.ListenConfig).Listen(t.Context(), network, address)
 	if err != nil {

@@ -16,13 +16,13 @@ type tunnel struct {
 	serverAddress  string // where the server listens
 }
 
-// newTunnel starts a tunnel to a target. With network "unix" the client listens
-// on a socket file, else on a port.
-func newTunnel(t *testing.T, network, target string) *tunnel {
+// newTunnel starts a tunnel to a target; both its processes get args too. With
+// network "unix" the client listens on a socket file, else on a port.
+func newTunnel(t *testing.T, network, target string, args ...string) *tunnel {
 	t.Helper()
 	p := newPKI(t)
 	tun := &tunnel{network: network, pki: p, serverAddress: reserve(t)}
-	tun.server = startServer(t, p, tun.serverAddress, target, "--allow-cn", "client")
+	tun.server = startServer(t, p, tun.serverAddress, target, append([]string{"--allow-cn", "client"}, args...)...)
 
 	listen := reserve(t)
 	tun.address = listen
@@ -30,11 +30,7 @@ func newTunnel(t *testing.T, network, target string) *tunnel {
 		tun.address = filepath.Join(t.TempDir(), "listen")
 		listen = "unix:" + tun.address
 	}
-	args := []string{
-		"client", "--listen", listen, "--target", tun.serverAddress,
-		"--cacert", p.root, "--status", "http://" + reserve(t),
-	}
-	tun.client = start(t, append(args, p.client(t).flags()...)...)
+	tun.client = startClient(t, p, listen, tun.serverAddress, args...)
 	return tun
 }
 
@@ -47,6 +43,17 @@ func startServer(t *testing.T, p *pki, listen, target string, args ...string) *p
 		"--cacert", p.root, "--status", "http://" + reserve(t),
 	}
 	all = append(all, p.server(t).flags()...)
+	return start(t, append(all, args...)...)
+}
+
+// startClient is startServer for client mode.
+func startClient(t *testing.T, p *pki, listen, target string, args ...string) *process {
+	t.Helper()
+	all := []string{
+		"client", "--listen", listen, "--target", target,
+		"--cacert", p.root, "--status", "http://" + reserve(t),
+	}
+	all = append(all, p.client(t).flags()...)
 	return start(t, append(all, args...)...)
 }
 
