@@ -16,8 +16,9 @@ type conn struct {
 	server   *Server
 	id       uint64
 	accepted time.Time
-	client   *side // who connected
-	target   *side // nil until dialled
+	client   *side    // who connected
+	target   *side    // nil until dialled
+	passed   *verdict // the latest Recheck that both have passed
 
 	up, down direction // client to target, target to client
 
@@ -36,6 +37,7 @@ func newConn(s *Server, accepted net.Conn) *conn {
 		id:       s.lastID.Add(1),
 		accepted: time.Now(),
 		client:   newSide(accepted),
+		passed:   s.verdict.Load(),
 	}
 }
 
@@ -48,6 +50,9 @@ func (c *conn) serve() {
 
 	if err := c.handshake(); err != nil {
 		c.fail(stageHandshake, err)
+		return
+	}
+	if c.challenged() {
 		return
 	}
 	if err := c.dial(); err != nil {
@@ -93,23 +98,7 @@ func (c *conn) dial() error {
 		}
 		return err
 	}
-	side := newSide(target)
-	if !c.join(side) {
-		side.close()
-		return ErrServerClosed
-	}
-	return nil
-}
-
-// join makes the connection an established one, unless the server is closing.
-func (c *conn) join(target *side) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.finished || c.server.ctx.Err() != nil {
-		return false
-	}
-	c.target = target
-	return true
+	return c.admit(newSide(target))
 }
 
 // open announces that forwarding begins.

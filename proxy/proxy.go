@@ -13,6 +13,8 @@
 //
 // A connection goes through stages, each a method of conn with failure reasons of its own: handshake (which authorizes, in
 // the TLS configuration's VerifyConnection), dial, splice. The target is dialled only for a peer that was let in.
+// A TLS connection that negotiated acme-tls/1 ends after its handshake, with the reason acme_challenge: it is an ACME CA that
+// validates a name (RFC 8737), which the TLS configuration may let in without a certificate.
 //
 // The package knows no configuration, no certificates and no metrics: it takes a *tls.Config, a dial function and the
 // functions of an Observer.
@@ -78,6 +80,7 @@ type Server struct {
 	slots   chan struct{} // one element for each connection in hand; nil without MaxConns
 	buffers sync.Pool
 	lastID  atomic.Uint64
+	verdict atomic.Pointer[verdict] // of the latest Recheck; nil before
 	conns   sync.WaitGroup
 
 	mu       sync.Mutex

@@ -29,6 +29,9 @@ const (
 	reasonCloseTimeout  = "close_timeout"   // Server.CloseTimeout
 	reasonShutdown      = "shutdown"        // Shutdown ran out of time, or found a handshake or dial in progress
 
+	// End of a connection that came for its handshake alone; it is neither forwarded nor a failure.
+	reasonChallenge = "acme_challenge"
+
 	// With client_ or target_ before them; bad_tls_message and error too.
 	reasonReset     = "reset"     // the peer reset the connection
 	reasonClosed    = "closed"    // the peer closed it before it had taken all
