@@ -48,6 +48,17 @@ type Material struct {
 	// CAs is the certificates that Roots was made of, for reports; empty where
 	// Roots is nil.
 	CAs []*x509.Certificate
+
+	// TrustOrigin says where Roots came from, as errors are to put it:
+	// "--cacert ca.pem".
+	TrustOrigin string
+
+	crls    *crls        // what WithCRLs adds
+	domains trustDomains // Roots by trust domain, which is what counts for SPIFFE peers; else nil
+
+	// Challenge returns the certificate that answers an ACME CA's validation of
+	// a name (RFC 8737), where Identity comes from such a CA; else it is nil.
+	Challenge func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
 // Provider gets Material from files or from elsewhere. A [Source] owns its

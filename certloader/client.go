@@ -10,7 +10,9 @@ import (
 type ClientOptions struct {
 	// ServerName is the DNS name or IP address that the server's certificate
 	// must be for, and the name sent to it (SNI; an IP address is not sent). It
-	// is required: without one every server is refused.
+	// is required: without one every server is refused. With trust from
+	// [WorkloadAPI] it is sent if there is one, and plays no other part:
+	// X509-SVIDs are for SPIFFE IDs, about which Authorize decides.
 	ServerName string
 
 	// Authorize decides about a server whose chain and name have been verified;
@@ -41,16 +43,19 @@ func (s *Source) ClientConfig(opts ClientOptions) *tls.Config {
 	// crypto/tls would verify against a pool that never changes, and not again
 	// on resumption. VerifyConnection does all of it instead.
 	config.InsecureSkipVerify = true
+	named := s.current.Load().domains == nil // all that a provider brings is of one kind
 	config.VerifyConnection = func(cs tls.ConnectionState) error {
-		if opts.ServerName == "" {
+		if named && opts.ServerName == "" {
 			return errors.New("no server name to verify the certificate against")
 		}
 		chains, err := s.verifyChain(cs, x509.ExtKeyUsageServerAuth)
 		if err != nil {
 			return err
 		}
-		if err := verifyName(cs.PeerCertificates[0], opts.ServerName); err != nil {
-			return err
+		if named {
+			if err := verifyName(cs.PeerCertificates[0], opts.ServerName); err != nil {
+				return err
+			}
 		}
 		if opts.Authorize == nil {
 			return nil

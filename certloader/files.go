@@ -3,6 +3,7 @@ package certloader
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -10,29 +11,28 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 )
 
 // FileOptions names the files that [Files] reads. All may be empty, but not Cert
 // or Key alone, and not Keystore beside them.
 type FileOptions struct {
-	// Cert is a PEM file with the certificate and its chain, Key one with the
-	// private key: PKCS#8, PKCS#1 or SEC 1, not encrypted. They may be the same
-	// file.
+	// Cert is a file with the certificate and its chain: PEM, DER or PKCS#7. Key
+	// is one with the private key, in PEM or DER: PKCS#8, PKCS#1 or SEC 1. They
+	// may be the same PEM file.
 	Cert, Key string
 
-	// Keystore is a file with certificate, chain and key, as PEM or PKCS#12. Its
-	// extension says which (.pem .crt .p12 .pfx), or else its content; so does
-	// content that plainly is of the other format than the extension says.
+	// Keystore is a file with certificate, chain and key: PEM, PKCS#12, JKS or
+	// JCEKS.
 	Keystore string
 
-	// Password opens a PKCS#12 keystore. PasswordFile, if set, is a file that
-	// holds it instead; one line break at its end does not count.
+	// Password opens the keystore, or the private key in PEM or DER if that is
+	// encrypted. PasswordFile, if set, is a file that holds it instead; one line
+	// break at its end does not count.
 	Password, PasswordFile string
 
-	// CABundle is a PEM file with the trusted CAs; empty is the system's trust.
+	// CABundle is a file with the trusted CAs: PEM, DER or PKCS#7; empty is the
+	// system's trust.
 	CABundle string
 }
 
@@ -40,12 +40,17 @@ type FileOptions struct {
 // to something endless is an error.
 const maxFileSize = 16 << 20
 
-// Files returns a Provider that reads the files anew each time. A PEM chain
-// whose leaf is not first is put right.
+var errKeystore = errors.New("a keystore: a key with its chain goes with --keystore, and keytool or openssl pkcs12 makes PEM of certificates alone")
+
+// Files returns a Provider that reads the files anew each time. The extension
+// of a file says how it is written (.pem; .der; .p7b .p7c; .p12 .pfx; .jks
+// .jceks) or, if it has none of these, its content. A chain that is not in order
+// is put right.
 func Files(opts FileOptions) Provider { return files{opts} }
 
 type files struct{ FileOptions }
 
+// Load reads all files, or says which one is at fault.
 func (f files) Load(ctx context.Context) (*Material, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -60,8 +65,10 @@ func (f files) Load(ctx context.Context) (*Material, error) {
 	return material, nil
 }
 
+// Changed is nil: Watch knows when files change.
 func (files) Changed() <-chan struct{} { return nil }
 
+// Close does nothing: no file is kept open.
 func (files) Close() error { return nil }
 
 func (o FileOptions) loadIdentity(material *Material) (err error) {
@@ -72,7 +79,7 @@ func (o FileOptions) loadIdentity(material *Material) (err error) {
 		return errors.New("--keystore and --cert: two identities; give one")
 	case o.Cert != "":
 		material.Origin = "--cert " + o.Cert
-		material.Identity, err = loadPair(o.Cert, o.Key)
+		material.Identity, err = o.loadPair()
 	case o.Keystore != "":
 		material.Origin = "--keystore " + o.Keystore
 		material.Identity, err = o.loadKeystore()
@@ -84,13 +91,12 @@ func (o FileOptions) loadTrust(material *Material) error {
 	if o.CABundle == "" {
 		return nil
 	}
-	contents, err := readPEM(o.CABundle)
-	if err == nil {
-		material.CAs, err = contents.certificates()
-	}
+	certs, err := readCertificates(o.CABundle)
 	if err != nil {
 		return inFile("--cacert", o.CABundle, err)
 	}
+	material.CAs = certs
+	material.TrustOrigin = "--cacert " + o.CABundle
 	material.Roots = x509.NewCertPool()
 	for _, cert := range material.CAs {
 		material.Roots.AddCert(cert)
@@ -98,28 +104,25 @@ func (o FileOptions) loadTrust(material *Material) error {
 	return nil
 }
 
-func loadPair(certPath, keyPath string) (*tls.Certificate, error) {
-	contents, err := readPEM(certPath)
+func (o FileOptions) loadPair() (*tls.Certificate, error) {
+	certs, err := readCertificates(o.Cert)
 	if err != nil {
-		return nil, inFile("--cert", certPath, err)
+		return nil, inFile("--cert", o.Cert, err)
 	}
-	chain, err := contents.certificates()
+	password, err := o.password()
 	if err != nil {
-		return nil, inFile("--cert", certPath, err)
+		return nil, err
 	}
-	if contents, err = readPEM(keyPath); err != nil {
-		return nil, inFile("--key", keyPath, err)
-	}
-	key, err := contents.privateKey()
+	key, err := readPrivateKey(o.Key, password)
 	if err != nil {
-		return nil, inFile("--key", keyPath, err)
+		return nil, inFile("--key", o.Key, err)
 	}
-	identity, err := newIdentity(chain, key)
+	identity, err := newIdentity(certs, key)
 	if errors.Is(err, errMismatch) {
-		return nil, inFile("--key", keyPath, fmt.Errorf("%w in --cert %s", err, certPath))
+		err = fmt.Errorf("%w in --cert %s", err, o.Cert)
 	}
 	if err != nil {
-		return nil, inFile("--cert", certPath, err)
+		return nil, inFile("--key", o.Key, err)
 	}
 	return identity, nil
 }
@@ -127,13 +130,13 @@ func loadPair(certPath, keyPath string) (*tls.Certificate, error) {
 func (o FileOptions) loadKeystore() (*tls.Certificate, error) {
 	password, err := o.password()
 	if err != nil {
-		return nil, inFile("--storepass-file", o.PasswordFile, err)
+		return nil, err
 	}
 	data, err := readFile(o.Keystore)
 	if err != nil {
 		return nil, inFile("--keystore", o.Keystore, err)
 	}
-	identity, err := parseKeystore(data, filepath.Ext(o.Keystore), password)
+	identity, err := parseKeystore(o.Keystore, data, password)
 	if err != nil {
 		return nil, inFile("--keystore", o.Keystore, err)
 	}
@@ -146,59 +149,88 @@ func (o FileOptions) password() (string, error) {
 	}
 	data, err := readFile(o.PasswordFile)
 	if err != nil {
-		return "", err
+		return "", inFile("--storepass-file", o.PasswordFile, err)
 	}
 	return strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r"), nil
 }
 
-// parseKeystore reads a keystore in the format that data shows or, where that
-// shows none or both, that extension names.
-func parseKeystore(data []byte, extension, password string) (*tls.Certificate, error) {
-	if isJavaKeystore(data) {
-		return nil, errors.New("a Java keystore (JKS or JCEKS), which this version cannot read; make PKCS#12 of it with keytool -importkeystore -deststoretype PKCS12")
-	}
-	extension = strings.ToLower(extension)
-	isPEM, isDER := bytes.Contains(data, []byte(pemBegin)), looksLikeDER(data)
-	if isPEM == isDER {
-		isPEM = slices.Contains([]string{".pem", ".crt", ".cer", ".key"}, extension)
-		isDER = slices.Contains([]string{".p12", ".pfx", ".pkcs12"}, extension)
-	}
-	switch {
-	case isPEM:
-		return parsePEMKeystore(data)
-	case isDER:
+// parseKeystore reads the keystore that the file at path holds.
+func parseKeystore(path string, data []byte, password string) (*tls.Certificate, error) {
+	switch formatOf(path, data) {
+	case formatPEM:
+		return parsePEMKeystore(data, password)
+	case formatPKCS12:
 		return parsePKCS12(data, password)
+	case formatJava:
+		return parseJavaKeystore(data, password)
+	case formatDER, formatPKCS7:
+		return nil, errors.New("DER or PKCS#7, which holds no chain with its key; give two files by --cert and --key")
 	}
-	return nil, errors.New("neither PEM nor PKCS#12")
+	return nil, errors.New("neither PEM, PKCS#12, JKS nor JCEKS")
 }
 
-// isJavaKeystore reports whether data begins as JKS and JCEKS do.
-func isJavaKeystore(data []byte) bool {
-	return bytes.HasPrefix(data, []byte{0xfe, 0xed, 0xfe, 0xed}) || bytes.HasPrefix(data, []byte{0xce, 0xce, 0xce, 0xce})
-}
-
-func parsePEMKeystore(data []byte) (*tls.Certificate, error) {
+func parsePEMKeystore(data []byte, password string) (*tls.Certificate, error) {
 	contents, err := parsePEM(data)
 	if err != nil {
 		return nil, err
 	}
-	chain, err := contents.certificates()
+	certs, err := contents.certificates()
 	if err != nil {
 		return nil, err
 	}
-	key, err := contents.privateKey()
+	key, err := contents.privateKey(password)
 	if err != nil {
 		return nil, err
 	}
-	return newIdentity(chain, key)
+	return newIdentity(certs, key)
 }
 
-func readPEM(path string) (*pemContents, error) {
+// readCertificates reads a file of certificates. There is one at least.
+func readCertificates(path string) ([]*x509.Certificate, error) {
 	data, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return parsePEM(data)
+	switch formatOf(path, data) {
+	case formatPEM:
+		contents, err := parsePEM(data)
+		if err != nil {
+			return nil, err
+		}
+		return contents.certificates()
+	case formatDER:
+		certs, err := x509.ParseCertificates(data)
+		if err != nil {
+			return nil, fmt.Errorf("not a certificate in DER: %w", err)
+		}
+		return certs, nil
+	case formatPKCS7:
+		return parsePKCS7(data)
+	case formatPKCS12, formatJava:
+		return nil, errKeystore
+	}
+	return nil, errors.New("no certificate in PEM, DER or PKCS#7")
+}
+
+// readPrivateKey reads a file with one private key.
+func readPrivateKey(path, password string) (crypto.Signer, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	switch formatOf(path, data) {
+	case formatPEM:
+		contents, err := parsePEM(data)
+		if err != nil {
+			return nil, err
+		}
+		return contents.privateKey(password)
+	case formatDER:
+		return parsePrivateKey(data, password)
+	case formatPKCS12, formatJava:
+		return nil, errKeystore
+	}
+	return nil, errors.New("no private key in PEM or DER")
 }
 
 func readFile(path string) ([]byte, error) {

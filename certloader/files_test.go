@@ -10,6 +10,7 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"io/fs"
@@ -230,12 +231,21 @@ func TestBadFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	unencrypted, _ := pem.Decode(id.KeyPEM())
-	legacy := pem.EncodeToMemory(&pem.Block{
-		Type:    "EC PRIVATE KEY",
-		Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-128-CBC,00112233445566778899AABBCCDDEEFF"},
-		Bytes:   unencrypted.Bytes,
-	})
-	encrypted := pemBlock("ENCRYPTED PRIVATE KEY", unencrypted.Bytes)
+	block, err := x509.EncryptPEMBlock(rand.Reader, "EC PRIVATE KEY", unencrypted.Bytes, []byte("other"), x509.PEMCipherAES128) //nolint:staticcheck // as OpenSSL does still
+	if err != nil {
+		t.Fatal(err)
+	}
+	legacy := pem.EncodeToMemory(block)
+	// PKCS#5 1.5, pbeWithMD5AndDES-CBC, as OpenSSL 1.0 did.
+	type algorithm struct{ OID asn1.ObjectIdentifier }
+	outdated, err := asn1.Marshal(struct {
+		Algorithm algorithm
+		Data      []byte
+	}{algorithm{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 3}}, []byte("secret")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	encrypted := pemBlock("ENCRYPTED PRIVATE KEY", outdated)
 	agreement, err := ecdh.X25519().GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -287,11 +297,7 @@ func TestBadFiles(t *testing.T) {
 		file("blank", []byte("\n \n"), "empty")
 		add("endless", endless, "larger than 16 MiB", nil)
 		file("garbage", []byte("garbage"), "no PEM block")
-		if flag == "--keystore" {
-			file("binary", id.Leaf.Raw, "not a PKCS#12 keystore")
-		} else {
-			file("binary", id.Leaf.Raw, "not PEM")
-		}
+		file("binary", id.Leaf.Raw, "not PEM")
 		file("truncated", half(id.CombinedPEM()), "truncated")
 		file("cut at the front", id.CombinedPEM()[20:], "truncated")
 		file("with a block that does not end", append(id.CombinedPEM(), "-----BEGIN CERTIFICATE-----\nMII"...), "3 of 4")
@@ -306,7 +312,11 @@ func TestBadFiles(t *testing.T) {
 			file("without a key", id.CertPEM(), "no private key in it; it holds CERTIFICATE")
 			file("with two keys", append(id.CombinedPEM(), other.KeyPEM()...), "2 private keys")
 			file("with an encrypted PKCS#8 key", append(id.CertPEM(), encrypted...), "encrypted")
-			file("with a key encrypted as of old", append(id.CertPEM(), legacy...), "encrypted")
+			want := "the private key is encrypted; give its password by --storepass"
+			if flag == "--keystore" {
+				want = "wrong password, or the file is damaged"
+			}
+			file("with a key encrypted as of old", append(id.CertPEM(), legacy...), want)
 			file("with a key that does not parse", append(id.CertPEM(), pemBlock("PRIVATE KEY", []byte("garbage"))...), "not a private key")
 			file("with an OpenSSH key", append(id.CertPEM(), pemBlock("OPENSSH PRIVATE KEY", []byte("garbage"))...), "OPENSSH PRIVATE KEY")
 			file("with a key that cannot sign", append(id.CertPEM(), exchange...), "cannot sign")
@@ -338,12 +348,10 @@ func TestBadFiles(t *testing.T) {
 	container("PKCS#12 that is garbage", "s.p12", []byte("garbage"), "right", "not a PKCS#12 keystore")
 	container("PKCS#12 that is truncated PEM", "s.p12", half(id.CombinedPEM()), "right", "PEM blocks can be read")
 	container("PEM that is PKCS#12 under another password", "s.pem", bag, "wrong-secret", "wrong password; give the right one by --storepass")
-	container("JKS", "s.jks", []byte("\xfe\xed\xfe\xed\x00\x00\x00\x02"), "right", "a Java keystore (JKS or JCEKS), which this version cannot read; make PKCS#12 of it with keytool")
-	container("JCEKS under another name", "s.p12", []byte("\xce\xce\xce\xce\x00\x00\x00\x02"), "right", "a Java keystore")
-	container("JKS that is garbage", "s.jks", []byte("garbage"), "right", "neither PEM nor PKCS#12")
+	container("JCEKS under another name", "s.p12", []byte("\xce\xce\xce\xce\x00\x00\x00\x02"), "right", "truncated Java keystore")
 	container("PKCS#12 with the key of another", "s.p12", mismatched, "right", "fits no certificate")
 	container("PKCS#12 without a key", "s.p12", trustStore, "right", "private key missing")
-	container("keystore of no known format", "s.keystore", []byte("garbage"), "right", "neither PEM nor PKCS#12")
+	container("keystore of no known format", "s.keystore", []byte("garbage"), "right", "neither PEM, PKCS#12, JKS nor JCEKS")
 
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -36,7 +36,7 @@ func FuzzPEMKeystore(f *testing.F) {
 	f.Add([]byte("-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n"), 0)
 
 	f.Fuzz(func(t *testing.T, data []byte, cut int) {
-		identity, err := parsePEMKeystore(data)
+		identity, err := parsePEMKeystore(data, "changeit")
 		if err != nil {
 			return
 		}
@@ -50,14 +50,14 @@ func FuzzPEMKeystore(f *testing.F) {
 		if blocks := bytes.Count(data, []byte(pemBegin)); len(identity.Certificate) > blocks-1 {
 			t.Errorf("%d certificates and a key of %d blocks", len(identity.Certificate), blocks)
 		}
-		again, err := parsePEMKeystore(encode(t, identity))
+		again, err := parsePEMKeystore(encode(t, identity), "")
 		if err != nil || !sameChain(identity, again) {
 			t.Errorf("written anew it does not load as the same: %v", err)
 		}
 		if cut < 0 || cut > len(data) || bytes.Count(data[:cut], []byte(pemBegin)) == bytes.Count(data[:cut], []byte(pemEnd)) {
 			return
 		}
-		if _, err := parsePEMKeystore(data[:cut]); err == nil {
+		if _, err := parsePEMKeystore(data[:cut], "changeit"); err == nil {
 			t.Errorf("cut within a block, at %d, it still loads", cut)
 		}
 	})

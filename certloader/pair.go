@@ -12,30 +12,39 @@ import (
 // errMismatch reads on "… in FILE".
 var errMismatch = errors.New("the private key fits no certificate")
 
-// newIdentity makes an identity of a chain and its key. The certificate that
-// the key fits is the leaf; it is moved to the front if need be, where TLS
-// wants it (RFC 8446, 4.4.2).
-func newIdentity(chain []*x509.Certificate, key crypto.Signer) (*tls.Certificate, error) {
+// newIdentity makes an identity of certificates and a key. The certificate that
+// the key fits is the leaf, and its issuers follow it, as TLS wants them
+// (RFC 8446, 4.4.2), in whatever order they come. Certificates that have no
+// part in that chain come last, as given.
+func newIdentity(certs []*x509.Certificate, key crypto.Signer) (*tls.Certificate, error) {
+	leaf, err := leafOf(certs, key)
+	if err != nil {
+		return nil, err
+	}
+	identity := &tls.Certificate{PrivateKey: key, Leaf: leaf}
+	chain := chainOf(leaf, certs)
+	for _, cert := range certs {
+		if !slices.ContainsFunc(chain, cert.Equal) {
+			chain = append(chain, cert)
+		}
+	}
+	for _, cert := range chain {
+		identity.Certificate = append(identity.Certificate, cert.Raw)
+	}
+	return identity, nil
+}
+
+// leafOf returns the first of certs that the key fits.
+func leafOf(certs []*x509.Certificate, key crypto.Signer) (*x509.Certificate, error) {
 	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	if !ok {
 		return nil, fmt.Errorf("a private key of type %T cannot be used in TLS", key)
 	}
-	index := slices.IndexFunc(chain, func(cert *x509.Certificate) bool { return public.Equal(cert.PublicKey) })
+	index := slices.IndexFunc(certs, func(cert *x509.Certificate) bool { return public.Equal(cert.PublicKey) })
 	if index < 0 {
 		return nil, errMismatch
 	}
-	leaf := chain[index]
-	identity := &tls.Certificate{
-		Certificate: [][]byte{leaf.Raw},
-		PrivateKey:  key,
-		Leaf:        leaf,
-	}
-	for i, cert := range chain {
-		if i != index {
-			identity.Certificate = append(identity.Certificate, cert.Raw)
-		}
-	}
-	return identity, nil
+	return certs[index], nil
 }
 
 // signer narrows a parsed private key to what TLS can use.

@@ -33,14 +33,15 @@ func parsePEM(data []byte) (*pemContents, error) {
 	case begins != len(blocks) || ends != len(blocks):
 		return nil, fmt.Errorf("truncated or damaged: %d of %d PEM blocks can be read", len(blocks), max(begins, ends))
 	case len(blocks) == 0 && looksLikeDER(data):
-		return nil, errors.New("not PEM but binary; PKCS#12 goes with --keystore, and openssl x509 -inform der makes PEM of DER")
+		return nil, errors.New("not PEM but binary, which its name must tell: .der, .p7b or, for --keystore, .p12")
 	case len(blocks) == 0:
 		return nil, errors.New("no PEM block in it")
 	}
 	return &pemContents{blocks}, nil
 }
 
-// certificates returns the certificates in the file, of which there must be one.
+// certificates returns the certificates in the file, of which there must be one,
+// those within PKCS#7 too.
 func (p *pemContents) certificates() ([]*x509.Certificate, error) {
 	var certs []*x509.Certificate
 	for _, block := range p.blocks {
@@ -51,6 +52,12 @@ func (p *pemContents) certificates() ([]*x509.Certificate, error) {
 				return nil, fmt.Errorf("certificate %d: %w", len(certs)+1, err)
 			}
 			certs = append(certs, cert)
+		case "PKCS7", "PKCS #7 SIGNED DATA", "CMS": // RFC 7468, 8 and 9; the second is OpenSSL's
+			bag, err := parsePKCS7(block.Bytes)
+			if err != nil {
+				return nil, err
+			}
+			certs = append(certs, bag...)
 		case "TRUSTED CERTIFICATE":
 			return nil, errors.New("an OpenSSL TRUSTED CERTIFICATE is in it; openssl x509 makes a plain one of it")
 		}
@@ -62,7 +69,7 @@ func (p *pemContents) certificates() ([]*x509.Certificate, error) {
 }
 
 // privateKey returns the one private key in the file.
-func (p *pemContents) privateKey() (crypto.Signer, error) {
+func (p *pemContents) privateKey(password string) (crypto.Signer, error) {
 	var keys []*pem.Block
 	for _, block := range p.blocks {
 		if strings.HasSuffix(block.Type, "PRIVATE KEY") {
@@ -73,7 +80,7 @@ func (p *pemContents) privateKey() (crypto.Signer, error) {
 	case 0:
 		return nil, fmt.Errorf("no private key in it; it holds %s", p.types())
 	case 1:
-		return parsePrivateKey(keys[0])
+		return parsePEMKey(keys[0], password)
 	}
 	return nil, fmt.Errorf("%d private keys in it; leave the one that fits the certificate", len(keys))
 }
@@ -89,26 +96,30 @@ func (p *pemContents) types() string {
 	return strings.Join(types, ", ")
 }
 
-// parsePrivateKey reads a key by its content. The type of the block is not to
-// be relied on: tools have mislabelled PKCS#8 as RSA and the reverse.
-func parsePrivateKey(block *pem.Block) (crypto.Signer, error) {
-	// RFC 7468, 11 and RFC 1421, 4.6.1.1.
-	if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
-		return nil, errors.New("the private key is encrypted; decrypt it with openssl pkey, or use a PKCS#12 keystore")
+// parsePEMKey reads a key by its content. The type of the block is not to be
+// relied on: tools have mislabelled PKCS#8 as RSA and the reverse.
+func parsePEMKey(block *pem.Block, password string) (crypto.Signer, error) {
+	if !strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
+		key, err := parsePrivateKey(block.Bytes, password)
+		if errors.Is(err, errNoKey) {
+			err = fmt.Errorf("%s: %w", block.Type, err)
+		}
+		return key, err
 	}
-	if key, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
-		return key, nil
+	// The encryption of RFC 1421, 4.6.1.1, which OpenSSL calls traditional.
+	if password == "" {
+		return nil, errNoPassword
 	}
-	if key, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
-		return key, nil
+	plain, err := x509.DecryptPEMBlock(block, []byte(password)) //nolint:staticcheck // weak as it is, it is what the file has
+	if errors.Is(err, x509.IncorrectPasswordError) {
+		return nil, errPasswordOrDamage
 	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("%s: not a private key in PKCS#8, PKCS#1 or SEC 1", block.Type)
+		return nil, fmt.Errorf("the encryption of the private key: %s", withoutPackage(err))
 	}
-	return signer(key)
+	key, err := parsePlainKey(plain)
+	if errors.Is(err, errNoKey) {
+		err = errPasswordOrDamage
+	}
+	return key, err
 }
-
-// looksLikeDER reports whether data begins as a large ASN.1 sequence does, with
-// a length in the long form.
-func looksLikeDER(data []byte) bool { return len(data) > 1 && data[0] == 0x30 && data[1] >= 0x80 }

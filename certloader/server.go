@@ -23,6 +23,11 @@ type ServerOptions struct {
 
 	// MaxVersion is the latest TLS version; 0 is no limit. The earliest is 1.2.
 	MaxVersion uint16
+
+	// Challenges has an ACME CA's validations answered where the identity came
+	// from one. They are let in without a certificate, so whoever sets this must
+	// forward nothing for a connection that negotiated [ChallengeProtocol].
+	Challenges bool
 }
 
 // ServerConfig returns a config for tls.Server or tls.Listener that shows the
@@ -35,25 +40,32 @@ type ServerOptions struct {
 func (s *Source) ServerConfig(opts ServerOptions) *tls.Config {
 	outer := baseConfig(opts.NextProtos, opts.CipherSuites, opts.MaxVersion)
 	var latest atomic.Pointer[serverState]
-	outer.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+	outer.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		current := s.current.Load()
 		if current.Identity == nil {
 			return nil, errors.New("no certificate to serve with")
 		}
 		state := latest.Load()
 		if state == nil || state.snapshot != current {
-			state = &serverState{current, s.innerConfig(outer, current, opts)}
+			state = &serverState{snapshot: current, config: s.innerConfig(outer, current, opts)}
+			if opts.Challenges && current.Challenge != nil {
+				state.challenge = challengeConfig(current.Challenge, opts)
+			}
 			latest.Store(state)
+		}
+		if state.challenge != nil && isChallenge(hello) {
+			return state.challenge, nil
 		}
 		return state.config, nil
 	}
 	return outer
 }
 
-// serverState is the config that goes with a snapshot.
+// serverState is the configs that go with a snapshot.
 type serverState struct {
-	snapshot *snapshot
-	config   *tls.Config
+	snapshot  *snapshot
+	config    *tls.Config
+	challenge *tls.Config // for an ACME CA; nil where none is to be answered
 }
 
 // innerConfig is what serves clients that come while snap is current. Its

@@ -28,7 +28,7 @@ type Source struct {
 type snapshot struct {
 	Material
 	intermediates []*x509.Certificate // the identity's chain without its leaf
-	generation    uint64              // grows when Roots changes
+	generation    uint64              // grows when the trust or the CRLs change
 }
 
 // New loads for the first time, and closes the provider if that fails. An
@@ -66,8 +66,9 @@ func (s *Source) Changed() <-chan struct{} { return s.provider.Changed() }
 // Reload loads anew and, if all of it is good, swaps it in for the handshakes
 // that begin from now on; otherwise everything stays as it was. An identity
 // that is not valid now is an error (a [*VerifyError]), since the one in use
-// can be no worse. Calls wait for each other. Reload gives up when ctx ends,
-// and with [ErrClosed] when the Source is closed.
+// can be no worse; so is new trust of which no CA is valid now. Calls wait for
+// each other. Reload gives up when ctx ends, and with [ErrClosed] when the
+// Source is closed.
 func (s *Source) Reload(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -92,8 +93,16 @@ func (s *Source) Reload(ctx context.Context) error {
 		return err
 	}
 	previous := s.current.Load()
+	if !next.sameTrust(previous) {
+		if err := next.checkTrust(time.Now()); err != nil {
+			return err
+		}
+	}
+	if err := next.crls.checkAfter(previous.crls, time.Now()); err != nil {
+		return err
+	}
 	next.generation = previous.generation
-	if !next.Roots.Equal(previous.Roots) {
+	if !next.sameTrust(previous) || !next.crls.equal(previous.crls) {
 		next.generation++
 	}
 	s.current.Store(next)
@@ -122,6 +131,8 @@ type Certificate struct {
 	Subject  string // distinguished name, as RFC 2253 writes it
 	Serial   string // hexadecimal
 	NotAfter time.Time
+
+	X509 *x509.Certificate // the certificate itself
 }
 
 // Certificates describes what is in use now: the identity, its intermediates,
@@ -136,6 +147,7 @@ func (s *Source) Certificates() []Certificate {
 				Subject:  cert.Subject.String(),
 				Serial:   cert.SerialNumber.Text(16),
 				NotAfter: cert.NotAfter,
+				X509:     cert,
 			})
 		}
 	}
@@ -174,4 +186,25 @@ func (s *snapshot) checkDates(now time.Time) error {
 		return fmt.Errorf("%s: %w", s.Origin, err)
 	}
 	return nil
+}
+
+// sameTrust reports whether both trust the same CAs in the same way.
+func (s *snapshot) sameTrust(other *snapshot) bool {
+	return s.Roots.Equal(other.Roots) && s.domains.equal(other.domains)
+}
+
+// checkTrust refuses trust that nobody can meet at this time. One CA that is
+// valid is enough: bundles have those that have run out in them for years.
+func (s *snapshot) checkTrust(now time.Time) error {
+	var first error
+	for _, ca := range s.CAs {
+		err := checkDates(ca, now)
+		if err == nil {
+			return nil
+		}
+		if first == nil {
+			first = fmt.Errorf("%s: no CA in it is valid now: %w", s.TrustOrigin, err)
+		}
+	}
+	return first
 }

@@ -100,6 +100,32 @@ func TestAFailedReloadLeavesEverythingAsItWas(t *testing.T) {
 	}
 }
 
+func TestAReloadToTrustThatHasExpiredIsRefused(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	ca := newCA(t, devpki.Options{})
+	expired := newCA(t, devpki.Options{CommonName: "old CA", NotBefore: now.Add(-2 * time.Hour), NotAfter: now.Add(-time.Hour)})
+	id := issue(t, ca, devpki.Request{DNSNames: []string{"localhost"}})
+
+	source, files := newSource(t, material(id, ca))
+	next := material(id, expired)
+	next.TrustOrigin = "--cacert test.pem"
+	files.Store(next)
+	err := source.Reload(t.Context())
+	if reason(err) != "expired" || !strings.HasPrefix(err.Error(), "--cacert test.pem: ") || !strings.Contains(err.Error(), "old CA") {
+		t.Errorf("Reload: %v", err)
+	}
+
+	bundle := material(id, expired)
+	bundle.CAs = append(bundle.CAs, ca.Certificate())
+	bundle.Roots.AddCert(ca.Certificate())
+	swap(t, source, files, bundle)
+
+	// Trust that has expired in use keeps out no new identity.
+	source, files = newSource(t, material(id, expired))
+	swap(t, source, files, material(issue(t, ca, devpki.Request{CommonName: "new"}), expired))
+}
+
 func TestAnExpiredIdentityLoadsAtStart(t *testing.T) {
 	t.Parallel()
 	ca := newCA(t, devpki.Options{})
@@ -121,14 +147,19 @@ func TestCertificatesDescribesWhatIsInUse(t *testing.T) {
 	source, files := newSource(t, material(id, ca))
 
 	describe := func(role, subject string, cert *x509.Certificate) certloader.Certificate {
-		return certloader.Certificate{Role: role, Subject: subject, Serial: cert.SerialNumber.Text(16), NotAfter: cert.NotAfter}
+		return certloader.Certificate{Role: role, Subject: subject, Serial: cert.SerialNumber.Text(16), NotAfter: cert.NotAfter, X509: cert}
 	}
 	want := []certloader.Certificate{
 		describe("identity", "CN=server,OU=eng", id.Leaf),
 		describe("intermediate", "CN=sub CA", sub.Certificate()),
 		describe("ca", "CN=test CA", ca.Certificate()),
 	}
-	if got := source.Certificates(); !slices.Equal(got, want) {
+	same := func(a, b certloader.Certificate) bool {
+		held := a.X509.Equal(b.X509)
+		a.X509, b.X509 = nil, nil
+		return held && a == b
+	}
+	if got := source.Certificates(); !slices.EqualFunc(got, want, same) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
 	if !source.HasIdentity() {

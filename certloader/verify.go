@@ -24,22 +24,36 @@ type VerifyError struct {
 	detail string
 }
 
-// Error names the certificate's subject and issuer, and the dates or names that
-// matter. What the peer chose is quoted or made printable, and cut to length.
+// Error names the certificate's owner (by its URI where it has one, else by its
+// subject) and issuer, and the dates or names that matter. What the peer chose
+// is quoted or made printable, and cut to length.
 func (e *VerifyError) Error() string {
 	if e.Certificate == nil {
 		return e.detail
 	}
 	return fmt.Sprintf("certificate %q issued by %q: %s",
-		printable(e.Certificate.Subject.String()), printable(e.Certificate.Issuer.String()), printable(e.detail))
+		printable(owner(e.Certificate)), printable(e.Certificate.Issuer.String()), printable(e.detail))
+}
+
+// owner is what the owner of a certificate is called.
+func owner(cert *x509.Certificate) string {
+	subject := cert.Subject.String()
+	switch {
+	case len(cert.URIs) > 0:
+		return cert.URIs[0].String()
+	case subject == "" && len(cert.DNSNames) > 0:
+		return cert.DNSNames[0]
+	}
+	return subject
 }
 
 // Unwrap returns Err.
 func (e *VerifyError) Unwrap() error { return e.Err }
 
 // Reason is what is wrong in one stable word, for logs and metrics:
-// no_certificate, unknown_ca, expired, not_yet_valid, name_mismatch, or
-// bad_certificate for all else (wrong usage, broken constraint…).
+// no_certificate, unknown_ca, expired, not_yet_valid, name_mismatch, revoked,
+// crl_missing, crl_expired, crl_invalid, or bad_certificate for all else (wrong
+// usage, broken constraint…).
 func (e *VerifyError) Reason() string { return e.reason }
 
 // The reasons of a VerifyError.
@@ -50,6 +64,10 @@ const (
 	reasonNotYetValid    = "not_yet_valid"
 	reasonNameMismatch   = "name_mismatch"
 	reasonBadCertificate = "bad_certificate"
+	reasonRevoked        = "revoked"
+	reasonCRLMissing     = "crl_missing"
+	reasonCRLExpired     = "crl_expired"
+	reasonCRLInvalid     = "crl_invalid"
 )
 
 // verifyChain checks the peer's chain against the trust of this moment and
@@ -59,22 +77,34 @@ func (s *Source) verifyChain(cs tls.ConnectionState, usage x509.ExtKeyUsage) ([]
 	if len(cs.PeerCertificates) == 0 {
 		return nil, &VerifyError{reason: reasonNoCertificate, detail: "the peer showed no certificate"}
 	}
-	leaf := cs.PeerCertificates[0]
+	now := time.Now()
+	current := s.current.Load()
+	chains, err := current.chains(cs.PeerCertificates, usage, now)
+	if err != nil {
+		return nil, chainError(cs.PeerCertificates[0], err, now)
+	}
+	return current.crls.filter(chains, now)
+}
+
+// chains returns the ways in which certs, leaf first, lead to what s trusts.
+func (s *snapshot) chains(certs []*x509.Certificate, usage x509.ExtKeyUsage, now time.Time) ([][]*x509.Certificate, error) {
+	roots := s.Roots
+	if s.domains != nil {
+		var err error
+		if roots, err = s.domains.roots(certs[0]); err != nil {
+			return nil, err
+		}
+	}
 	intermediates := x509.NewCertPool()
-	for _, cert := range cs.PeerCertificates[1:] {
+	for _, cert := range certs[1:] {
 		intermediates.AddCert(cert)
 	}
-	now := time.Now()
-	chains, err := leaf.Verify(x509.VerifyOptions{
-		Roots:         s.current.Load().Roots,
+	return certs[0].Verify(x509.VerifyOptions{
+		Roots:         roots,
 		Intermediates: intermediates,
 		CurrentTime:   now,
 		KeyUsages:     []x509.ExtKeyUsage{usage},
 	})
-	if err != nil {
-		return nil, chainError(leaf, err, now)
-	}
-	return chains, nil
 }
 
 // verifyName checks that cert is for host, a DNS name or an IP address
@@ -91,8 +121,12 @@ func verifyName(cert *x509.Certificate, host string) error {
 	return nil
 }
 
-// chainError gives what crypto/x509 said about leaf's chain a reason.
+// chainError gives what crypto/x509 said about leaf's chain a reason. What has
+// one already keeps it.
 func chainError(leaf *x509.Certificate, err error, now time.Time) error {
+	if refusal, ok := errors.AsType[*VerifyError](err); ok {
+		return refusal
+	}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
 		if invalid.Reason == x509.Expired && invalid.Cert != nil {
 			if dates := checkDates(invalid.Cert, now); dates != nil {

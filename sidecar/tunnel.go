@@ -186,7 +186,7 @@ func (t *tunnel) report() status.Tunnel {
 		Certificates: func() []status.Certificate {
 			var out []status.Certificate
 			for _, c := range t.source.Certificates() {
-				out = append(out, status.Certificate(c))
+				out = append(out, status.Certificate{Role: c.Role, Subject: c.Subject, Serial: c.Serial, NotAfter: c.NotAfter})
 			}
 			return out
 		},

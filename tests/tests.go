@@ -18,6 +18,6 @@
 //
 // SALLYPORT_FULL=1 makes the tests that have a long variant run it.
 //
-// The package imports no room but devpki. What can be seen only from inside is
-// tested beside the code.
+// The package imports no room but devpki, and what internal/ has for tests. What
+// can be seen only from inside is tested beside the code.
 package tests

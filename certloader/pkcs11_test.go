@@ -1,0 +1,748 @@
+//go:build cgo
+
+package certloader_test
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/pkcs11"
+
+	"sallyport/certloader"
+	"sallyport/devpki"
+)
+
+// softHSM is a directory with SoftHSM tokens, and what else a test needs to use
+// them. The tokens are made by other processes: this one sees those that there
+// are when it first uses the module.
+type softHSM struct {
+	dir    string
+	module string
+	keys   int // imported so far
+}
+
+// userPIN is that of every token's user.
+const userPIN = "9753124680"
+
+// newSoftHSM makes the directory and a token with each of the labels. Tests that
+// use it cannot be parallel: SoftHSM finds the directory by the environment, and
+// a process has it but once.
+func newSoftHSM(t *testing.T, labels ...string) *softHSM {
+	t.Helper()
+	h := &softHSM{dir: t.TempDir(), module: softHSMModule(t)}
+	tokens := filepath.Join(h.dir, "tokens")
+	if err := os.Mkdir(tokens, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h.configure(t, tokens)
+	t.Setenv("SOFTHSM2_CONF", h.config())
+	for _, label := range labels {
+		h.tool(t, "softhsm2-util", "--init-token", "--free", "--label", label, "--so-pin", "1234567890", "--pin", userPIN)
+	}
+	t.Cleanup(func() {
+		err := h.handle(t).Finalize()
+		if err != nil && !errors.Is(err, pkcs11.Error(pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED)) {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+func (h *softHSM) config() string { return filepath.Join(h.dir, "softhsm2.conf") }
+
+// configure has SoftHSM look for tokens in a directory.
+func (h *softHSM) configure(t *testing.T, tokens string) {
+	t.Helper()
+	putFile(t, h.config(), []byte("directories.tokendir = "+tokens+"\nobjectstore.backend = file\nlog.level = ERROR\n"))
+}
+
+// handle is another way to the module than the Provider's.
+func (h *softHSM) handle(t *testing.T) *pkcs11.Ctx {
+	t.Helper()
+	module := pkcs11.New(h.module)
+	if module == nil {
+		t.Fatalf("%s cannot be loaded", h.module)
+	}
+	return module
+}
+
+// tool runs a program to its end, on the tokens.
+func (h *softHSM) tool(t *testing.T, program string, args ...string) {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		skipPeer(t, program)
+	}
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, out)
+	}
+}
+
+// importKey puts a private key and its public half into a token.
+func (h *softHSM) importKey(t *testing.T, label string, key crypto.Signer) {
+	t.Helper()
+	h.keys++
+	path := filepath.Join(h.dir, "key.pem")
+	putFile(t, path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: marshalKey(t, key)}))
+	h.tool(t, "softhsm2-util", "--import", path, "--token", label, "--pin", userPIN,
+		"--label", fmt.Sprintf("key %d", h.keys), "--id", fmt.Sprintf("%02x", h.keys))
+}
+
+// importPrivate puts a private key alone into a token.
+func (h *softHSM) importPrivate(t *testing.T, label string, key crypto.Signer, flags ...string) {
+	t.Helper()
+	h.keys++
+	path := filepath.Join(h.dir, "key.der")
+	putFile(t, path, marshalKey(t, key))
+	h.tool(t, "pkcs11-tool", append([]string{
+		"--module", h.module, "--token-label", label, "--login", "--pin", userPIN,
+		"--write-object", path, "--type", "privkey", "--usage-sign", "--id", fmt.Sprintf("%02x", h.keys),
+	}, flags...)...)
+}
+
+// options are those of a Provider on a token, with a chain and trust in files.
+func (h *softHSM) options(t *testing.T, label string, chain, trust []byte) certloader.PKCS11Options {
+	t.Helper()
+	o := certloader.PKCS11Options{
+		Module:     h.module,
+		TokenLabel: label,
+		PIN:        userPIN,
+		Cert:       filepath.Join(h.dir, "cert.pem"),
+		CABundle:   filepath.Join(h.dir, "ca.pem"),
+	}
+	putFile(t, o.Cert, chain)
+	putFile(t, o.CABundle, trust)
+	return o
+}
+
+// session logs a session in, for the test to do to the token what it likes.
+func (h *softHSM) session(t *testing.T) (*pkcs11.Ctx, uint, pkcs11.SessionHandle) {
+	t.Helper()
+	module := h.handle(t)
+	slots, err := module.GetSlotList(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := module.OpenSession(slots[0], pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return module, slots[0], session
+}
+
+func softHSMModule(t *testing.T) string {
+	t.Helper()
+	for _, path := range []string{
+		"/usr/lib/softhsm/libsofthsm2.so",
+		"/usr/lib64/pkcs11/libsofthsm2.so",
+		"/usr/local/lib/softhsm/libsofthsm2.so",
+		"/opt/homebrew/lib/softhsm/libsofthsm2.so",
+	} {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	skipPeer(t, "SoftHSM")
+	return ""
+}
+
+// skipPeer skips a test whose peer is missing, or fails it with CI=true in the
+// environment.
+func skipPeer(t *testing.T, name string) {
+	t.Helper()
+	reason := name + " is missing: tests/peers.sh installs it"
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s (with CI=true nothing is skipped)", reason)
+	}
+	t.Skip(reason)
+}
+
+func putFile(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func marshalKey(t *testing.T, key crypto.Signer) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+// certify has ca sign a certificate for a key of the test's.
+func certify(t *testing.T, ca *devpki.CA, key crypto.Signer, name string) *x509.Certificate {
+	t.Helper()
+	model := issue(t, ca, devpki.Request{CommonName: name, DNSNames: []string{"localhost"}}).Leaf
+	template := *model
+	template.SerialNumber = new(big.Int).Add(model.SerialNumber, big.NewInt(1))
+	template.SubjectKeyId = nil
+	template.SignatureAlgorithm = x509.UnknownSignatureAlgorithm
+	der, err := x509.CreateCertificate(rand.Reader, &template, ca.Certificate(), key.Public(), ca.Key())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+func encodePEM(certs ...*x509.Certificate) []byte {
+	var out bytes.Buffer
+	for _, cert := range certs {
+		out.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}))
+	}
+	return out.Bytes()
+}
+
+func newECDSA(t *testing.T, curve elliptic.Curve) crypto.Signer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(curve, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func newRSA(t *testing.T) crypto.Signer {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// newProvider makes a Provider that is closed when the test ends.
+func newProvider(t *testing.T, opts certloader.PKCS11Options) certloader.Provider {
+	t.Helper()
+	provider, err := certloader.PKCS11(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := provider.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return provider
+}
+
+// loadKey loads, and returns the private key.
+func loadKey(t *testing.T, provider certloader.Provider) crypto.Signer {
+	t.Helper()
+	loaded, err := provider.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loaded.Identity.PrivateKey.(crypto.Signer)
+}
+
+// checkSignature has key sign, and verifies that.
+func checkSignature(key crypto.Signer, opts crypto.SignerOpts) error {
+	hash := opts.HashFunc().New()
+	fmt.Fprintf(hash, "%v", time.Now())
+	digest := hash.Sum(nil)
+	signature, err := key.Sign(rand.Reader, digest, opts)
+	if err != nil {
+		return err
+	}
+	switch public := key.Public().(type) {
+	case *ecdsa.PublicKey:
+		if !ecdsa.VerifyASN1(public, digest, signature) {
+			return errors.New("ECDSA verification error")
+		}
+		return nil
+	case *rsa.PublicKey:
+		if pss, ok := opts.(*rsa.PSSOptions); ok {
+			return rsa.VerifyPSS(public, pss.Hash, digest, signature, pss)
+		}
+		return rsa.VerifyPKCS1v15(public, opts.HashFunc(), digest, signature)
+	}
+	return fmt.Errorf("a %T", key.Public())
+}
+
+func TestATokenMakesEverySignatureThatTLSNeeds(t *testing.T) {
+	h := newSoftHSM(t, "signing")
+	ca := newCA(t, devpki.Options{})
+	for name, key := range map[string]crypto.Signer{
+		"RSA":   newRSA(t),
+		"P-256": newECDSA(t, elliptic.P256()),
+		"P-384": newECDSA(t, elliptic.P384()),
+		"P-521": newECDSA(t, elliptic.P521()),
+	} {
+		h.importKey(t, "signing", key)
+		t.Run(name, func(t *testing.T) {
+			provider := newProvider(t, h.options(t, "signing", encodePEM(certify(t, ca, key, name)), ca.PEM()))
+			inToken := loadKey(t, provider)
+			if _, same := inToken.(*rsa.PrivateKey); same {
+				t.Fatal("the key is not in a token")
+			}
+			for _, hash := range []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512} {
+				opts := []crypto.SignerOpts{hash}
+				if name == "RSA" {
+					for _, salt := range []int{rsa.PSSSaltLengthEqualsHash, rsa.PSSSaltLengthAuto, 20} {
+						opts = append(opts, &rsa.PSSOptions{Hash: hash, SaltLength: salt})
+					}
+				}
+				for _, opts := range opts {
+					if err := checkSignature(inToken, opts); err != nil {
+						t.Errorf("%s, %T: %v", hash, opts, err)
+					}
+				}
+			}
+			if _, err := inToken.Sign(rand.Reader, make([]byte, 20), crypto.SHA256); err == nil {
+				t.Error("20 bytes were signed as SHA-256")
+			}
+		})
+		// SoftHSM sees keys that other processes import when it starts anew.
+		if err := h.handle(t).Finalize(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestATokenServesAndIsAClient(t *testing.T) {
+	h := newSoftHSM(t, "tls")
+	ca := newCA(t, devpki.Options{})
+	sub, err := ca.Intermediate(devpki.Options{CommonName: "sub"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rsaKey, ecKey := newRSA(t), newECDSA(t, elliptic.P256())
+	h.importKey(t, "tls", rsaKey)
+	h.importKey(t, "tls", ecKey)
+	for name, key := range map[string]crypto.Signer{"RSA": rsaKey, "ECDSA": ecKey} {
+		t.Run(name, func(t *testing.T) {
+			chain := encodePEM(certify(t, sub, key, "both"), sub.Certificate())
+			source, err := certloader.New(t.Context(), newProvider(t, h.options(t, "tls", chain, ca.PEM())))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for version, number := range versions {
+				server := source.ServerConfig(certloader.ServerOptions{Authorize: allow, MaxVersion: number})
+				client := source.ClientConfig(certloader.ClientOptions{ServerName: "localhost"})
+				result := shake(t, client, server)
+				if err := result.err(); err != nil {
+					t.Errorf("%s: %v", version, err)
+					continue
+				}
+				if result.client.Version != number || len(result.server.PeerCertificates) != 2 {
+					t.Errorf("%s: version %x, %d certificates from the client", version, result.client.Version, len(result.server.PeerCertificates))
+				}
+			}
+		})
+	}
+}
+
+func TestAReloadTakesANewChainForAKeyOfTheTokenAlone(t *testing.T) {
+	h := newSoftHSM(t, "reload")
+	ca := newCA(t, devpki.Options{})
+	first, second := newECDSA(t, elliptic.P256()), newRSA(t)
+	h.importKey(t, "reload", first)
+	h.importKey(t, "reload", second)
+	opts := h.options(t, "reload", encodePEM(certify(t, ca, first, "first")), ca.PEM())
+	source, err := certloader.New(t.Context(), newProvider(t, opts))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := source.ServerConfig(certloader.ServerOptions{})
+	alice, _ := newSource(t, material(nil, ca))
+	client := alice.ClientConfig(certloader.ClientOptions{ServerName: "localhost"})
+	serves := func(name string) {
+		t.Helper()
+		result := shake(t, client, server)
+		if err := result.err(); err != nil {
+			t.Fatal(err)
+		}
+		if got := result.client.PeerCertificates[0].Subject.CommonName; got != name {
+			t.Errorf("served with the certificate of %q, want %q", got, name)
+		}
+	}
+	serves("first")
+
+	for _, step := range []struct {
+		name  string
+		chain []byte
+		wrong string // in the error; empty: it is taken
+		serve string
+	}{
+		{name: "renewed", chain: encodePEM(certify(t, ca, first, "renewed")), serve: "renewed"},
+		{name: "of a key elsewhere", chain: issue(t, ca, devpki.Request{CommonName: "mallory"}).CertPEM(), wrong: "no private key that fits", serve: "renewed"},
+		{name: "of an RSA key elsewhere", chain: issue(t, ca, devpki.Request{CommonName: "mallory", Key: devpki.RSA2048}).CertPEM(), wrong: "no private key that fits", serve: "renewed"},
+		{name: "of an Ed25519 key", chain: issue(t, ca, devpki.Request{CommonName: "mallory", Key: devpki.Ed25519}).CertPEM(), wrong: "RSA and ECDSA can", serve: "renewed"},
+		{name: "garbage", chain: []byte("garbage"), wrong: "--cert " + opts.Cert, serve: "renewed"},
+		{name: "of another key in the token", chain: encodePEM(certify(t, ca, second, "second")), serve: "second"},
+		{name: "of the first again", chain: encodePEM(certify(t, ca, first, "again")), serve: "again"},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			putFile(t, opts.Cert, step.chain)
+			err := source.Reload(t.Context())
+			if (err == nil) != (step.wrong == "") || err != nil && !strings.Contains(err.Error(), step.wrong) {
+				t.Errorf("Reload: %v, want %q", err, step.wrong)
+			}
+			if err != nil && !strings.HasPrefix(err.Error(), "--cert "+opts.Cert+": ") {
+				t.Errorf("error %q does not begin with the file", err)
+			}
+			serves(step.serve)
+		})
+	}
+}
+
+func TestTheLeafIsServedThoughTheTokenHasTheKeysOfItsIssuersToo(t *testing.T) {
+	h := newSoftHSM(t, "order")
+	ca := newCA(t, devpki.Options{})
+	key := newECDSA(t, elliptic.P256())
+	h.importKey(t, "order", ca.Key())
+	h.importKey(t, "order", key)
+	leaf := certify(t, ca, key, "leaf")
+	opts := h.options(t, "order", encodePEM(ca.Certificate(), leaf), ca.PEM())
+	provider := newProvider(t, opts)
+	loaded, err := provider.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !loaded.Identity.Leaf.Equal(leaf) || !bytes.Equal(loaded.Identity.Certificate[0], leaf.Raw) {
+		t.Errorf("%q was loaded as the leaf", loaded.Identity.Leaf.Subject)
+	}
+	// A leaf whose key is elsewhere is not made up for by its issuer's.
+	putFile(t, opts.Cert, encodePEM(issue(t, ca, devpki.Request{CommonName: "mallory"}).Leaf, ca.Certificate()))
+	if _, err := provider.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "CN=mallory") {
+		t.Errorf("Load: %v", err)
+	}
+}
+
+// Some tokens hold private keys alone, which on a curve do not tell their public
+// half.
+func TestAKeyWithoutItsPublicHalfIsFoundByWhatItSigns(t *testing.T) {
+	h := newSoftHSM(t, "halves")
+	ca := newCA(t, devpki.Options{})
+	rsaKey := newRSA(t)
+	keys := []crypto.Signer{newRSA(t), rsaKey}
+	for range 3 {
+		keys = append(keys, newECDSA(t, elliptic.P256()))
+	}
+	for _, key := range keys {
+		h.importPrivate(t, "halves", key)
+	}
+	for i, key := range keys {
+		provider := newProvider(t, h.options(t, "halves", encodePEM(certify(t, ca, key, "leaf")), ca.PEM()))
+		if err := checkSignature(loadKey(t, provider), crypto.SHA256); err != nil {
+			t.Errorf("key %d: %v", i, err)
+		}
+	}
+	provider := newProvider(t, h.options(t, "halves", issue(t, ca, devpki.Request{CommonName: "other"}).CertPEM(), ca.PEM()))
+	if _, err := provider.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "no private key that fits") {
+		t.Errorf("Load of a certificate whose key is elsewhere: %v", err)
+	}
+}
+
+func TestAKeyThatWantsThePINEachTimeSigns(t *testing.T) {
+	h := newSoftHSM(t, "always")
+	ca := newCA(t, devpki.Options{})
+	key := newECDSA(t, elliptic.P256())
+	h.importPrivate(t, "always", key, "--always-auth")
+	inToken := loadKey(t, newProvider(t, h.options(t, "always", encodePEM(certify(t, ca, key, "leaf")), ca.PEM())))
+
+	module, _, session := h.session(t)
+	if err := module.FindObjectsInit(session, []*pkcs11.Attribute{
+		pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_PRIVATE_KEY),
+		pkcs11.NewAttribute(pkcs11.CKA_ALWAYS_AUTHENTICATE, true),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if found, _, err := module.FindObjects(session, 1); err != nil || len(found) != 1 {
+		t.Fatalf("%d keys that want the PIN each time, %v", len(found), err)
+	}
+	for range 3 {
+		if err := checkSignature(inToken, crypto.SHA256); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// losses is what may become of a token between two signatures.
+var losses = map[string]func(*testing.T, *softHSM){
+	"every session closed": func(t *testing.T, h *softHSM) {
+		module, slot, _ := h.session(t)
+		if err := module.CloseAllSessions(slot); err != nil {
+			t.Fatal(err)
+		}
+	},
+	"logged out": func(t *testing.T, h *softHSM) {
+		module, _, session := h.session(t)
+		if err := module.Logout(session); err != nil {
+			t.Fatal(err)
+		}
+	},
+	"module finalized": func(t *testing.T, h *softHSM) {
+		if err := h.handle(t).Finalize(); err != nil {
+			t.Fatal(err)
+		}
+	},
+	"module begun anew by somebody else": func(t *testing.T, h *softHSM) {
+		if err := errors.Join(h.handle(t).Finalize(), h.handle(t).Initialize()); err != nil {
+			t.Fatal(err)
+		}
+	},
+	"key copied and removed": func(t *testing.T, h *softHSM) {
+		module, _, session := h.session(t)
+		if err := module.FindObjectsInit(session, []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_PRIVATE_KEY)}); err != nil {
+			t.Fatal(err)
+		}
+		found, _, err := module.FindObjects(session, 2)
+		if err := errors.Join(err, module.FindObjectsFinal(session)); err != nil || len(found) != 1 {
+			t.Fatalf("%d keys, %v", len(found), err)
+		}
+		if _, err := module.CopyObject(session, found[0], []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_LABEL, "copy")}); err != nil {
+			t.Fatal(err)
+		}
+		if err := module.DestroyObject(session, found[0]); err != nil {
+			t.Fatal(err)
+		}
+	},
+}
+
+func TestALostTokenIsLoggedInToAgain(t *testing.T) {
+	for name, lose := range losses {
+		t.Run(name, func(t *testing.T) {
+			h := newSoftHSM(t, "lost")
+			ca := newCA(t, devpki.Options{})
+			key := newECDSA(t, elliptic.P256())
+			h.importKey(t, "lost", key)
+			provider := newProvider(t, h.options(t, "lost", encodePEM(certify(t, ca, key, "leaf")), ca.PEM()))
+			inToken := loadKey(t, provider)
+
+			lose(t, h)
+			if err := checkSignature(inToken, crypto.SHA256); err != nil {
+				t.Errorf("signing: %v", err)
+			}
+			lose(t, h)
+			if _, err := provider.Load(t.Context()); err != nil {
+				t.Errorf("loading: %v", err)
+			}
+			if err := checkSignature(inToken, crypto.SHA256); err != nil {
+				t.Errorf("signing with the key from before: %v", err)
+			}
+		})
+	}
+}
+
+// Everybody finds the token lost at the same time. It is lost while nobody signs:
+// SoftHSM crashes when a session is closed that is in use.
+func TestManySignersAtOnceFindTheTokenLost(t *testing.T) {
+	h := newSoftHSM(t, "busy")
+	ca := newCA(t, devpki.Options{})
+	key := newECDSA(t, elliptic.P256())
+	h.importKey(t, "busy", key)
+	provider := newProvider(t, h.options(t, "busy", encodePEM(certify(t, ca, key, "leaf")), ca.PEM()))
+	inToken := loadKey(t, provider)
+	module, slot, _ := h.session(t)
+	for range 10 {
+		if err := module.CloseAllSessions(slot); err != nil {
+			t.Fatal(err)
+		}
+		begin := make(chan struct{})
+		var signers sync.WaitGroup
+		for range 50 {
+			signers.Go(func() {
+				<-begin
+				for range 4 {
+					if err := checkSignature(inToken, crypto.SHA256); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		close(begin)
+		signers.Wait()
+	}
+}
+
+func TestATokenThatIsGoneFailsUntilItIsBack(t *testing.T) {
+	h := newSoftHSM(t, "gone")
+	ca := newCA(t, devpki.Options{})
+	key := newRSA(t)
+	h.importKey(t, "gone", key)
+	provider := newProvider(t, h.options(t, "gone", encodePEM(certify(t, ca, key, "leaf")), ca.PEM()))
+	inToken := loadKey(t, provider)
+
+	elsewhere := filepath.Join(h.dir, "elsewhere")
+	if err := os.Mkdir(elsewhere, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h.configure(t, elsewhere)
+	if err := h.handle(t).Finalize(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := checkSignature(inToken, crypto.SHA256); err == nil || !strings.Contains(err.Error(), "--pkcs11-token-label gone: there is no token") {
+			t.Errorf("signing: %v", err)
+		}
+		if _, err := provider.Load(t.Context()); err == nil {
+			t.Error("a Load from a token that is gone went well")
+		}
+	}
+	h.configure(t, filepath.Join(h.dir, "tokens"))
+	if err := h.handle(t).Finalize(); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkSignature(inToken, crypto.SHA256); err != nil {
+		t.Errorf("signing when the token is back: %v", err)
+	}
+}
+
+func TestTwoProvidersShareAToken(t *testing.T) {
+	h := newSoftHSM(t, "shared")
+	ca := newCA(t, devpki.Options{})
+	key := newECDSA(t, elliptic.P256())
+	h.importKey(t, "shared", key)
+	opts := h.options(t, "shared", encodePEM(certify(t, ca, key, "leaf")), ca.PEM())
+	first, second := newProvider(t, opts), newProvider(t, opts)
+	loadKey(t, first)
+	inToken := loadKey(t, second)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkSignature(inToken, crypto.SHA256); err != nil {
+		t.Errorf("the other's key, after Close: %v", err)
+	}
+}
+
+func TestCloseLogsOutAndKeysStayGood(t *testing.T) {
+	h := newSoftHSM(t, "closed")
+	ca := newCA(t, devpki.Options{})
+	key := newECDSA(t, elliptic.P256())
+	h.importKey(t, "closed", key)
+	provider := newProvider(t, h.options(t, "closed", encodePEM(certify(t, ca, key, "leaf")), ca.PEM()))
+	inToken := loadKey(t, provider)
+
+	state := func() uint {
+		module, _, session := h.session(t)
+		info, err := module.GetSessionInfo(session)
+		if err := errors.Join(err, module.CloseSession(session)); err != nil {
+			t.Fatal(err)
+		}
+		return info.State
+	}
+	if got := state(); got != pkcs11.CKS_RW_USER_FUNCTIONS {
+		t.Fatalf("a session is in state %d before Close", got)
+	}
+	if err := provider.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := state(); got != pkcs11.CKS_RW_PUBLIC_SESSION {
+		t.Errorf("a session is in state %d after Close: somebody is still logged in", got)
+	}
+	if err := checkSignature(inToken, crypto.SHA256); err != nil {
+		t.Errorf("signing after Close: %v", err)
+	}
+}
+
+func TestARefusedPINIsNotTriedAgain(t *testing.T) {
+	h := newSoftHSM(t, "locked")
+	ca := newCA(t, devpki.Options{})
+	key := newECDSA(t, elliptic.P256())
+	h.importKey(t, "locked", key)
+	opts := h.options(t, "locked", encodePEM(certify(t, ca, key, "leaf")), ca.PEM())
+	const wrong = "8642097531"
+	opts.PIN = wrong
+	provider := newProvider(t, opts)
+	_, err := provider.Load(t.Context())
+	if err == nil || !strings.HasPrefix(err.Error(), `--pkcs11-pin: token "locked" refused it`) || strings.Contains(err.Error(), wrong) {
+		t.Fatalf("Load: %v", err)
+	}
+
+	// The PIN becomes right: were it tried again, it would be taken.
+	module, _, session := h.session(t)
+	if err := errors.Join(module.Login(session, pkcs11.CKU_USER, userPIN), module.SetPIN(session, userPIN, wrong), module.Logout(session)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := provider.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("the next Load: %v", err)
+	}
+	if _, err := newProvider(t, opts).Load(t.Context()); err != nil {
+		t.Errorf("Load of a new Provider: %v", err)
+	}
+}
+
+func TestWhatIsWrongWithATokenIsTold(t *testing.T) {
+	h := newSoftHSM(t, "one", "two")
+	ca := newCA(t, devpki.Options{})
+	key := newECDSA(t, elliptic.P256())
+	h.importKey(t, "one", key)
+	missing := filepath.Join(h.dir, "missing.so")
+	text := filepath.Join(h.dir, "text.so")
+	putFile(t, text, []byte("no library"))
+
+	for _, test := range []struct {
+		name   string
+		change func(*certloader.PKCS11Options)
+		want   []string
+	}{
+		{"module missing", func(o *certloader.PKCS11Options) { o.Module = missing }, []string{"--pkcs11-module " + missing + ": no such file"}},
+		{"module that is no library", func(o *certloader.PKCS11Options) { o.Module = text }, []string{"--pkcs11-module " + text + ": not a PKCS#11 library"}},
+		{"library that is no module", func(o *certloader.PKCS11Options) { o.Module = "libc.so.6" }, []string{"--pkcs11-module libc.so.6: not a PKCS#11 library"}},
+		{"token missing", func(o *certloader.PKCS11Options) { o.TokenLabel = "three" }, []string{"--pkcs11-token-label three: no such token", `"one"`, `"two"`}},
+		{"token not named", func(o *certloader.PKCS11Options) { o.TokenLabel = "" }, []string{"--pkcs11-token-label: name one of", `"one"`, `"two"`}},
+		{"key in the other token", func(o *certloader.PKCS11Options) { o.TokenLabel = "two" }, []string{"--cert ", `token "two" has no private key that fits certificate "CN=leaf"`}},
+		{"no PIN", func(o *certloader.PKCS11Options) { o.PIN = "" }, []string{`--pkcs11-pin: token "one" needs one`}},
+		{"short PIN", func(o *certloader.PKCS11Options) { o.PIN = "1" }, []string{`--pkcs11-pin: token "one" refused it`}},
+		{"chain missing", func(o *certloader.PKCS11Options) { o.Cert = missing }, []string{"--cert " + missing}},
+		{"trust missing", func(o *certloader.PKCS11Options) { o.CABundle = missing }, []string{"--cacert " + missing}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			opts := h.options(t, "one", encodePEM(certify(t, ca, key, "leaf")), ca.PEM())
+			test.change(&opts)
+			provider, err := certloader.PKCS11(opts)
+			if err == nil {
+				defer provider.Close()
+				_, err = provider.Load(t.Context())
+			}
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, part := range test.want {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("error %q does not tell of %q", err, part)
+				}
+			}
+			if strings.Contains(err.Error(), userPIN) {
+				t.Errorf("error %q tells the PIN", err)
+			}
+		})
+	}
+}
+
+func TestTheOnlyTokenNeedsNoLabel(t *testing.T) {
+	h := newSoftHSM(t, "only")
+	ca := newCA(t, devpki.Options{})
+	key := newECDSA(t, elliptic.P256())
+	h.importKey(t, "only", key)
+	opts := h.options(t, "", encodePEM(certify(t, ca, key, "leaf")), ca.PEM())
+	if err := checkSignature(loadKey(t, newProvider(t, opts)), crypto.SHA256); err != nil {
+		t.Error(err)
+	}
+}
