@@ -22,13 +22,22 @@
 //	conn.handshake  timer: how long TLS handshakes took
 //	conn.lifetime   timer: how long connections lived, failed ones included
 //
+// Beside them there are metrics of Sallyport's own, with base units and labels,
+// which Prometheus alone gets to see:
+//
+//	sallyport_certificate_not_after_timestamp_seconds{tunnel,role,subject,serial}
+//	sallyport_crl_next_update_timestamp_seconds{tunnel,issuer}
+//	sallyport_reload_total{tunnel,result}
+//	sallyport_reload_last_success_timestamp_seconds{tunnel}
+//
 // The package opens no listener, sends nothing by itself, and keeps nothing by
-// tunnel or by peer.
+// peer.
 package metrics
 
 import (
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	gometrics "github.com/rcrowley/go-metrics"
 )
 
@@ -48,6 +57,9 @@ type Metrics struct {
 	connLifetime  gometrics.Timer
 
 	bridge *bridge
+
+	own     *prometheus.Registry // of the metrics that Ghostunnel does not have
+	reloads *reloads
 }
 
 // New returns a Metrics in which every counter and timer exists, at zero. The
@@ -55,6 +67,7 @@ type Metrics struct {
 // caller ends it with [Metrics.Close].
 func New(prefix string) *Metrics {
 	r := gometrics.NewRegistry()
+	own := prometheus.NewRegistry()
 	return &Metrics{
 		prefix:        prefix,
 		registry:      r,
@@ -66,7 +79,9 @@ func New(prefix string) *Metrics {
 		connTimeout:   gometrics.NewRegisteredCounter("conn.timeout", r),
 		connHandshake: gometrics.NewRegisteredTimer("conn.handshake", r),
 		connLifetime:  gometrics.NewRegisteredTimer("conn.lifetime", r),
-		bridge:        newBridge(r, prefix),
+		bridge:        newBridge(r, prefix, own),
+		own:           own,
+		reloads:       newReloads(own),
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	gometrics "github.com/rcrowley/go-metrics"
 )
 
@@ -365,7 +366,7 @@ func TestScrapeSurvivesAPanicInTheBridge(t *testing.T) {
 	t.Parallel()
 	registry := gometrics.NewRegistry()
 	gometrics.NewRegisteredCounter("good", registry).Inc(3)
-	b := newBridge(registry, "x")
+	b := newBridge(registry, "x", prometheus.NewRegistry())
 
 	// go-metrics cannot take a snapshot of a timer without a meter: it panics.
 	broken := gometrics.NewCustomTimer(gometrics.NewHistogram(gometrics.NewUniformSample(1)), gometrics.NilMeter{})

@@ -1,0 +1,93 @@
+package metrics
+
+import (
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Tunnel is what a tunnel lets be known about itself at each scrape. Both
+// functions may be nil, and are called by several goroutines at once.
+type Tunnel struct {
+	Name         string
+	Certificates func() []Certificate // in use now
+	CRLs         func() []CRL         // in use now
+}
+
+// Certificate is a certificate in use.
+type Certificate struct {
+	Role     string // "identity", "intermediate" or "ca"
+	Subject  string
+	Serial   string
+	NotAfter time.Time
+}
+
+// CRL is a revocation list in use.
+type CRL struct {
+	Issuer     string
+	NextUpdate time.Time
+}
+
+var (
+	descNotAfter = prometheus.NewDesc("sallyport_certificate_not_after_timestamp_seconds",
+		"When a certificate in use expires.", []string{"tunnel", "role", "subject", "serial"}, nil)
+	descNextUpdate = prometheus.NewDesc("sallyport_crl_next_update_timestamp_seconds",
+		"When a revocation list in use has to be replaced.", []string{"tunnel", "issuer"}, nil)
+)
+
+// identities collects when what a tunnel holds runs out. It asks at each
+// scrape, so that what is gone is not told of any more.
+type identities struct{ tunnel Tunnel }
+
+// Describe sends nothing, which makes the collector unchecked: each tunnel has
+// one, and all of them tell of the same two metrics.
+func (identities) Describe(chan<- *prometheus.Desc) {}
+
+// Collect sends what the tunnel holds now.
+func (i identities) Collect(out chan<- prometheus.Metric) {
+	ends := newEnds(descNotAfter)
+	if i.tunnel.Certificates != nil {
+		for _, c := range i.tunnel.Certificates() {
+			ends.add(c.NotAfter, i.tunnel.Name, c.Role, c.Subject, c.Serial)
+		}
+	}
+	ends.send(out)
+	ends = newEnds(descNextUpdate)
+	if i.tunnel.CRLs != nil {
+		for _, crl := range i.tunnel.CRLs() {
+			ends.add(crl.NextUpdate, i.tunnel.Name, crl.Issuer)
+		}
+	}
+	ends.send(out)
+}
+
+// ends is the times of one metric, by labels: a bundle may have a certificate
+// twice, but a scrape may not. The earliest counts.
+type ends struct {
+	desc  *prometheus.Desc
+	times map[string]end
+}
+
+type end struct {
+	labels []string
+	at     time.Time
+}
+
+func newEnds(desc *prometheus.Desc) ends { return ends{desc, make(map[string]end)} }
+
+func (e ends) add(at time.Time, labels ...string) {
+	for i, label := range labels {
+		labels[i] = strings.ToValidUTF8(label, "\ufffd")
+	}
+	key := strings.Join(labels, "\x00")
+	if known, ok := e.times[key]; !ok || at.Before(known.at) {
+		e.times[key] = end{labels, at}
+	}
+}
+
+func (e ends) send(out chan<- prometheus.Metric) {
+	for _, end := range e.times {
+		out <- prometheus.MustNewConstMetric(e.desc, prometheus.GaugeValue, float64(end.at.Unix()), end.labels...)
+	}
+}
