@@ -27,7 +27,7 @@ var (
 const (
 	exitOK      = 0
 	exitFailure = 1 // while starting or running, or a forced end
-	exitUsage   = 2 // unusable flags or environment
+	exitUsage   = 2 // unusable flags or environment, or what check found
 )
 
 func main() {
@@ -46,6 +46,10 @@ func run(args []string, env func(string) (string, bool), stdout, stderr io.Write
 	switch c := command.(type) {
 	case *config.Sidecar:
 		err = serve(c, stdout)
+	case *config.Check:
+		if err := sidecar.Check(context.Background(), c.Sidecar, stdout); err != nil {
+			return fail(stderr, err, exitUsage)
+		}
 	case *config.Certs:
 		err = makeCerts(c, stdout)
 	}

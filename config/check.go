@@ -21,6 +21,7 @@ func (d *draft) finish() (Command, error) {
 	checks := []func() error{
 		d.checkAddresses,
 		d.checkIdentity,
+		d.checkRevocation,
 		judge,
 		d.checkTLS,
 		d.checkStatus,
@@ -32,6 +33,9 @@ func (d *draft) finish() (Command, error) {
 	}
 	d.tunnel.Name = string(d.tunnel.Mode)
 	d.sidecar.Tunnels = []Tunnel{d.tunnel}
+	if d.command.check {
+		return &Check{Sidecar: &d.sidecar}, nil
+	}
 	return &d.sidecar, nil
 }
 
@@ -52,44 +56,6 @@ func (d *draft) checkAddresses() error {
 		return fmt.Errorf("%s %s: would accept plaintext from other machines; use localhost, 127.0.0.1, [::1] or unix:PATH, or add --unsafe-listen", d.name("listen"), t.Listen)
 	}
 	return nil
-}
-
-// checkIdentity wants exactly one source of an identity, or, in client mode,
-// that none is wanted.
-func (d *draft) checkIdentity() error {
-	id := &d.tunnel.Identity
-	switch {
-	case id.Cert != "" && id.Key == "":
-		return fmt.Errorf("%s: needs --key too", d.name("cert"))
-	case id.Key != "" && id.Cert == "":
-		return fmt.Errorf("%s: needs --cert too", d.name("key"))
-	case id.PasswordFile != "" && d.from["storepass"] != "":
-		return fmt.Errorf("%s and %s: two passwords for one keystore; give one", d.name("storepass"), d.name("storepass-file"))
-	// A --storepass that opens nothing is let pass, because Ghostunnel does.
-	case id.PasswordFile != "" && id.Keystore == "":
-		return fmt.Errorf("%s: needs --keystore, which it opens", d.name("storepass-file"))
-	}
-	offered := []string{"--keystore", "--cert with --key"}
-	var given []string
-	if id.Keystore != "" {
-		given = append(given, d.name("keystore"))
-	}
-	if id.Cert != "" {
-		given = append(given, d.name("cert")+" with "+d.name("key"))
-	}
-	if d.tunnel.Mode == Client {
-		offered = append(offered, "--disable-authentication")
-		if d.tunnel.DisableAuthentication {
-			given = append(given, d.name("disable-authentication"))
-		}
-	}
-	switch len(given) {
-	case 0:
-		return fmt.Errorf("no identity: give %s", either(offered))
-	case 1:
-		return nil
-	}
-	return fmt.Errorf("more than one identity: %s; give one of them", strings.Join(given, ", "))
 }
 
 // checkAccess wants it said who may connect to a server, and said once.
@@ -143,7 +109,7 @@ func (d *draft) checkStatus() error {
 	}
 	status.Listen = d.status.address
 	// An identity is what HTTPS needs; client mode can be without.
-	status.TLS = !status.Listen.IsZero() && !d.status.plain && !d.tunnel.Identity.IsZero()
+	status.TLS = !status.Listen.IsZero() && !d.status.plain && !d.tunnel.SendsNoCertificate()
 	if d.status.secure && !status.TLS {
 		return fmt.Errorf("%s https://%s: HTTPS needs a certificate, and with %s there is none; write http://%[2]s", d.name("status"), status.Listen, d.name("disable-authentication"))
 	}
@@ -157,8 +123,16 @@ func (d *draft) checkServerName() error {
 		// A zone says which interface to use on this machine; no certificate has one.
 		t.ServerName, _, _ = strings.Cut(t.Target.Host(), "%")
 	}
-	if t.ServerName == "" {
+	// SVIDs have no host names: the Workload API's trust goes by SPIFFE IDs.
+	if t.ServerName == "" && !t.Identity.WorkloadAPI.Use {
 		return fmt.Errorf("%s %s: has no host name to verify; add --override-server-name NAME", d.name("target"), t.Target)
+	}
+	return nil
+}
+
+func (d *draft) checkRevocation() error {
+	if d.tunnel.CloseRevoked && len(d.tunnel.CRLs) == 0 {
+		return fmt.Errorf("%s: needs --crl, which says who is revoked", d.name("crl-close-revoked"))
 	}
 	return nil
 }

@@ -16,8 +16,9 @@ const (
 
 // command is one command as operators know it.
 type command struct {
-	set       commandSet // its own bit
+	set       commandSet // its bit
 	name      string     // as typed, with a space before a subcommand
+	check     bool       // it only looks at what the command with the same bit would do
 	summary   string     // what it does, as one sentence without its dot
 	details   string     // what else to know before the flags
 	arguments []argument
@@ -64,6 +65,32 @@ var commands = []command{
 			{
 				"reach it without a certificate of one's own",
 				"sallyport client --listen unix:/run/web.sock --target web.example.com:443 --disable-authentication",
+			},
+		},
+	},
+	{
+		set:     inServer,
+		check:   true,
+		name:    "check server",
+		summary: "Say whether sallyport server would start, and what it would start with",
+		details: "Takes the flags and variables of sallyport server. Loads and verifies everything they name, and reports on it; opens no listener. Exits with 0 if all is well and with 2 if not.",
+		examples: []example{
+			{
+				"before a restart with new files",
+				"sallyport check server --listen :8443 --target localhost:8080 --cert server.pem --key server-key.pem --cacert ca.pem --allow-cn alice",
+			},
+		},
+	},
+	{
+		set:     inClient,
+		check:   true,
+		name:    "check client",
+		summary: "Say whether sallyport client would start, and what it would start with",
+		details: "Takes the flags and variables of sallyport client. Loads and verifies everything they name, and reports on it; opens no listener. Exits with 0 if all is well and with 2 if not.",
+		examples: []example{
+			{
+				"before a restart with new files",
+				"sallyport check client --listen localhost:8080 --target web.example.com:8443 --cert client.pem --key client-key.pem --cacert ca.pem",
 			},
 		},
 	},

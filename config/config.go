@@ -13,6 +13,8 @@
 //	switch cmd := cmd.(type) {
 //	case *config.Sidecar:
 //		// start cmd.Tunnels
+//	case *config.Check:
+//		// load what cmd.Sidecar would, and report
 //	case *config.Certs:
 //		// write cmd.Dir
 //	}
@@ -39,10 +41,11 @@ import (
 // the manual page or a completion, and it has been written.
 var ErrHelp = errors.New("help was asked for and given")
 
-// Command is what the operator wants done: *Sidecar or *Certs.
+// Command is what the operator wants done: *Sidecar, *Check or *Certs.
 type Command interface{ command() }
 
 func (*Sidecar) command() {}
+func (*Check) command()   {}
 func (*Certs) command()   {}
 
 // Parse reads args, which do not include the program's name, and the

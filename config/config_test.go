@@ -77,6 +77,9 @@ var byValue = cmp.Options{
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 }
 
+// bySecret compares secrets by what they are, not by what they show.
+var bySecret = cmp.Transformer("reveal", func(s Secret) []byte { return []byte(s) })
+
 // The least that server and client mode need.
 const (
 	leastServer = "server --listen :8443 --target localhost:8080 --keystore id.pem --allow-all"
@@ -107,6 +110,7 @@ func TestLeastServerHasTheDefaults(t *testing.T) {
 		}},
 		MetricsPrefix:   "ghostunnel",
 		Log:             Log{Format: LogText, Level: slog.LevelInfo},
+		WatchFiles:      true,
 		ShutdownTimeout: 5 * time.Minute,
 	}
 	if diff := cmp.Diff(want, got, byValue); diff != "" {
@@ -143,6 +147,10 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		noIdentity = "server --listen :8443 --target localhost:8080 --allow-all"
 		anonymous  = "client --listen localhost:8080 --target web.example.com:8443"
 	)
+	agent := WorkloadAPI{Use: true, Address: "unix:///run/agent.sock", Timeout: 10 * time.Minute}
+	workload := func(api WorkloadAPI) func(*Sidecar, *Tunnel) {
+		return func(_ *Sidecar, u *Tunnel) { u.Identity = Identity{WorkloadAPI: api} }
+	}
 	tests := []struct {
 		line, flags string
 		set         func(*Sidecar, *Tunnel) // makes what is wanted of the least line
@@ -164,6 +172,44 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		{noIdentity, "--cert c.pem --key k.pem --storepass x", func(_ *Sidecar, u *Tunnel) { u.Identity = Identity{Cert: "c.pem", Key: "k.pem", Password: "x"} }},
 		{leastServer, "--cacert ca.pem", func(_ *Sidecar, u *Tunnel) { u.CACert = "ca.pem" }},
 		{leastServer, "--timed-reload 1h", func(s *Sidecar, _ *Tunnel) { s.TimedReload = time.Hour }},
+		{leastServer, "--no-watch-files", func(s *Sidecar, _ *Tunnel) { s.WatchFiles = false }},
+		{leastServer, "--watch-files", func(*Sidecar, *Tunnel) {}},
+		{leastServer, "--crl a.pem --crl b.der --crl-close-revoked", func(_ *Sidecar, u *Tunnel) {
+			u.CRLs, u.CloseRevoked = []string{"a.pem", "b.der"}, true
+		}},
+		{noIdentity, "--cert c.pem --pkcs11-module hsm.so --pkcs11-token-label key --pkcs11-pin hunter2", func(_ *Sidecar, u *Tunnel) {
+			u.Identity = Identity{Cert: "c.pem", PKCS11: PKCS11{Module: "hsm.so", TokenLabel: "key", PIN: "hunter2"}}
+		}},
+		{noIdentity, "--cert c.pem --key k.pem --storepass-file pass", func(_ *Sidecar, u *Tunnel) {
+			u.Identity = Identity{Cert: "c.pem", Key: "k.pem", PasswordFile: "pass"}
+		}},
+		{noIdentity, "--use-workload-api --use-workload-api-addr unix:///run/agent.sock", workload(agent)},
+		{noIdentity, "--use-workload-api-addr unix:///run/agent.sock --use-workload-api-timeout 0", workload(WorkloadAPI{Use: true, Address: "unix:///run/agent.sock"})},
+		{noIdentity, "--use-workload-api-addr tcp://127.0.0.1:8081", workload(WorkloadAPI{Use: true, Address: "tcp://127.0.0.1:8081", Timeout: 10 * time.Minute})},
+		{leastServer, "--use-workload-api-addr unix:///run/agent.sock --no-use-workload-api", func(*Sidecar, *Tunnel) {}},
+		{anonymous, "--use-workload-api-addr unix:///run/agent.sock --disable-authentication --status localhost:6060", func(s *Sidecar, u *Tunnel) {
+			workload(agent)(s, u)
+			u.DisableAuthentication = true
+			s.Status = Status{Listen: address(t, "localhost:6060")}
+		}},
+		{"client --listen localhost:8080 --target unix:/run/web", "--use-workload-api-addr unix:///run/agent.sock", func(s *Sidecar, u *Tunnel) {
+			workload(agent)(s, u)
+			u.Target, u.ServerName = address(t, "unix:/run/web"), ""
+		}},
+		{noIdentity, "--auto-acme-cert web.example.com --auto-acme-email a@b.example --auto-acme-agree-to-tos", func(_ *Sidecar, u *Tunnel) {
+			u.Identity = Identity{ACME: ACME{Name: "web.example.com", Email: "a@b.example"}}
+		}},
+		{noIdentity, "--auto-acme-cert w.example. --auto-acme-email a@b.example --auto-acme-agree-to-tos --auto-acme-ca https://ca/dir --auto-acme-renew-check-interval 1m --auto-acme-alt-tls-alpn-port 5001", func(_ *Sidecar, u *Tunnel) {
+			u.Identity = Identity{ACME: ACME{Name: "w.example", Email: "a@b.example", CA: "https://ca/dir", RenewCheckInterval: time.Minute, ALPNPort: 5001}}
+		}},
+		{noIdentity, "--auto-acme-cert w.example --auto-acme-email a@b.example --auto-acme-agree-to-tos --auto-acme-ca https://ca/dir --auto-acme-testca https://test/dir", func(_ *Sidecar, u *Tunnel) {
+			u.Identity = Identity{ACME: ACME{Name: "w.example", Email: "a@b.example", CA: "https://test/dir"}}
+		}},
+		{leastServer, "--no-auto-acme-agree-to-tos", func(*Sidecar, *Tunnel) {}},
+		{noIdentity, "--auto-tls", func(_ *Sidecar, u *Tunnel) { u.Identity = Identity{AutoTLS: AutoTLS{Use: true}} }},
+		{noIdentity, "--auto-tls --auto-tls-san web.example.com --auto-tls-san 192.0.2.1", func(_ *Sidecar, u *Tunnel) {
+			u.Identity = Identity{AutoTLS: AutoTLS{Use: true, Names: []string{"web.example.com", "192.0.2.1"}}}
+		}},
 
 		{bareServer, "--allow-all", func(_ *Sidecar, u *Tunnel) { u.Access = Access{All: true} }},
 		{bareServer, "--allow-cn a --allow-cn b", func(_ *Sidecar, u *Tunnel) { u.Access = Access{CommonNames: []string{"a", "b"}} }},
@@ -307,6 +353,21 @@ func TestCerts(t *testing.T) {
 	}
 }
 
+// TestCheckTakesWhatAStartTakes has a check hold what the command itself would.
+func TestCheckTakesWhatAStartTakes(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{leastServer, leastClient} {
+		want, _ := mustParse(t, strings.Fields(line))
+		got, err := parse("check " + line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(&Check{Sidecar: want}, got, byValue); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", line, diff)
+		}
+	}
+}
+
 func TestFlagsMayStandBeforeTheCommand(t *testing.T) {
 	t.Parallel()
 	_, tunnel := mustParse(t, strings.Fields("--keystore id.pem --allow-cn a server --listen :8443 --target localhost:8080"))
@@ -330,15 +391,18 @@ func TestEnvironment(t *testing.T) {
 		{"own name before Ghostunnel's", nil, []string{"KEYSTORE_PATH=a", "SALLYPORT_KEYSTORE=b"}, Identity{Keystore: "b"}},
 		{"flag before both", []string{"--keystore", "c"}, []string{"KEYSTORE_PATH=a", "SALLYPORT_KEYSTORE=b"}, Identity{Keystore: "c"}},
 		{"empty counts as none", nil, []string{"KEYSTORE_PATH=a", "SALLYPORT_KEYSTORE="}, Identity{Keystore: "a"}},
+		{"Ghostunnel's names for an HSM", nil, []string{"CERT_PATH=a", "PKCS11_MODULE=b", "PKCS11_TOKEN_LABEL=c", "PKCS11_PIN=d"}, Identity{Cert: "a", PKCS11: PKCS11{Module: "b", TokenLabel: "c", PIN: "d"}}},
+		{"a PIN that opens nothing", nil, []string{"KEYSTORE_PATH=a", "PKCS11_PIN=d"}, Identity{Keystore: "a", PKCS11: PKCS11{PIN: "d"}}},
+		{"the Workload API's address", nil, []string{"SPIFFE_ENDPOINT_SOCKET=unix:/a"}, Identity{WorkloadAPI: WorkloadAPI{Use: true, Address: "unix:/a", Timeout: 10 * time.Minute}}},
+		{"the Workload API's address beside an identity", nil, []string{"SPIFFE_ENDPOINT_SOCKET=unix:/a", "KEYSTORE_PATH=b"}, Identity{Keystore: "b"}},
 		{"a password keeps its blanks", nil, []string{"KEYSTORE_PATH=a", "KEYSTORE_PASS= b\tc\r"}, Identity{Keystore: "a", Password: " b\tc\r"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			_, tunnel := mustParse(t, append(slices.Clip(least), tt.args...), tt.env...)
-			if tunnel.Identity != tt.want {
-				t.Errorf("got keystore %q, password %q, file %q, cert %q, key %q", tunnel.Identity.Keystore, string(tunnel.Identity.Password),
-					tunnel.Identity.PasswordFile, tunnel.Identity.Cert, tunnel.Identity.Key)
+			if diff := cmp.Diff(tt.want, tunnel.Identity, bySecret); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}

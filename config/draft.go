@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // draft is a command in the making. The settings write into it from one source
@@ -25,6 +26,9 @@ type draft struct {
 	unsafeTarget       bool
 	unsafeListen       bool
 	unsafeCipherSuites bool
+	workloadAPITimeout time.Duration
+	acmeAgreed         bool
+	acmeTestCA         string
 }
 
 func newDraft(c *command) *draft {
@@ -58,7 +62,7 @@ func (d *draft) setFlags(flags []flag) error {
 func (d *draft) misplaced(name string) error {
 	var owners []string
 	for _, c := range commands {
-		if findSetting(name, c.set) != nil {
+		if !c.check && findSetting(name, c.set) != nil {
 			owners = append(owners, "sallyport "+c.name)
 		}
 	}

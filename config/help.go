@@ -132,9 +132,13 @@ func synopsis(c *command) string {
 	return strings.Join(append(words, "[FLAG...]"), " ")
 }
 
-// shownSettings are the rows of one group in a command's help.
+// shownSettings are the rows of one group in a command's help. A check takes
+// the flags of another command, whose help has them.
 func shownSettings(c *command, g group) []*setting {
 	var rows []*setting
+	if c.check {
+		return rows
+	}
 	for i := range settings {
 		if s := &settings[i]; s.commands&c.set != 0 && s.group == g && !s.hidden {
 			rows = append(rows, s)

@@ -64,6 +64,22 @@ func TestConfigurationIsLoggedWithoutSecrets(t *testing.T) {
 	}
 }
 
+func TestAnHSMIsLoggedWithoutItsPIN(t *testing.T) {
+	t.Parallel()
+	sidecar, _ := mustParse(t, strings.Fields("server --listen :8443 --target localhost:8080 --allow-all "+
+		"--cert c.pem --pkcs11-module hsm.so --pkcs11-token-label token --pkcs11-pin hunter2"))
+	var b bytes.Buffer
+	slog.New(slog.NewTextHandler(&b, nil)).Info("starting", "config", sidecar)
+	if strings.Contains(b.String(), password) {
+		t.Errorf("the PIN is logged: %s", b.String())
+	}
+	for _, want := range []string{"c.pem", "hsm.so", "token"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%s is not logged: %s", want, b.String())
+		}
+	}
+}
+
 func TestErrorsAndHelpHoldNoSecret(t *testing.T) {
 	t.Parallel()
 	lines := []string{
@@ -71,6 +87,9 @@ func TestErrorsAndHelpHoldNoSecret(t *testing.T) {
 		"server --storepass hunter2 --storepass hunter2",
 		"server --storepass=hunter2 --listen nonsense",
 		"server --storepass my hunter2",
+		"server --pkcs11-pin hunter2",
+		"server --pkcs11-pin hunter2 --pkcs11-pin hunter2",
+		"server --pkcs11-pin my hunter2",
 		"--storepass my hunter2",
 		"server --storepass @hunter2",
 		"server --storepas=hunter2",

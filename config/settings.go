@@ -43,37 +43,127 @@ var settings = []setting{
 	// Identity and trust
 	{
 		name: "keystore", commands: inTunnel, group: groupIdentity, value: "PATH", env: []string{"KEYSTORE_PATH"},
-		help: "PEM file with certificate chain and key, or PKCS#12",
+		help: "file with certificate chain and key: PEM, PKCS#12, JKS or JCEKS",
 		set:  one(func(d *draft) *string { return &d.tunnel.Identity.Keystore }, parsePath),
 	},
 	{
 		name: "storepass", commands: everyCommand, group: groupIdentity, value: "PASS", env: []string{"KEYSTORE_PASS"}, secret: true,
-		help: "password of a PKCS#12 keystore; other processes can see it, so prefer its variable",
+		help: "password of a keystore or an encrypted key; other processes can see it, so prefer its variable",
 		set:  one(func(d *draft) *Secret { return d.password }, parseSecret),
 	},
 	{
 		name: "storepass-file", commands: inTunnel, group: groupIdentity, value: "PATH",
-		help: "file with the password of --keystore",
+		help: "file with that password",
 		set:  one(func(d *draft) *string { return &d.tunnel.Identity.PasswordFile }, parsePath),
 	},
 	{
 		name: "cert", commands: inTunnel, group: groupIdentity, value: "PATH", env: []string{"CERT_PATH"},
-		help: "PEM file with the certificate chain; needs --key",
+		help: "file with the certificate chain; needs --key or --pkcs11-module",
 		set:  one(func(d *draft) *string { return &d.tunnel.Identity.Cert }, parsePath),
 	},
 	{
 		name: "key", commands: inTunnel, group: groupIdentity, value: "PATH", env: []string{"KEY_PATH"},
-		help: "PEM file with the private key; needs --cert",
+		help: "file with the private key; needs --cert",
 		set:  one(func(d *draft) *string { return &d.tunnel.Identity.Key }, parsePath),
 	},
 	{
+		name: "pkcs11-module", commands: inTunnel, group: groupIdentity, value: "PATH", env: []string{"PKCS11_MODULE"},
+		help: "PKCS#11 library of the HSM that holds the private key; needs --cert",
+		set:  one(func(d *draft) *string { return &d.tunnel.Identity.PKCS11.Module }, parsePath),
+	},
+	{
+		name: "pkcs11-token-label", commands: inTunnel, group: groupIdentity, value: "LABEL", env: []string{"PKCS11_TOKEN_LABEL"},
+		help: "label of the token in it",
+		set:  one(func(d *draft) *string { return &d.tunnel.Identity.PKCS11.TokenLabel }, parseName),
+	},
+	{
+		name: "pkcs11-pin", commands: inTunnel, group: groupIdentity, value: "PIN", env: []string{"PKCS11_PIN"}, secret: true,
+		help: "PIN of the token; other processes can see it, so prefer its variable",
+		set:  one(func(d *draft) *Secret { return &d.tunnel.Identity.PKCS11.PIN }, parseSecret),
+	},
+	{
+		name: "use-workload-api", commands: inTunnel, group: groupIdentity,
+		help: "take identity and trust from the SPIFFE Workload API",
+		set:  one(func(d *draft) *bool { return &d.tunnel.Identity.WorkloadAPI.Use }, parseSwitch),
+	},
+	{
+		name: "use-workload-api-addr", commands: inTunnel, group: groupIdentity, value: "ADDR", env: []string{workloadAPIVariable},
+		help: "where that is: unix:///PATH or tcp://IP:PORT; implies --use-workload-api",
+		set:  one(func(d *draft) *string { return &d.tunnel.Identity.WorkloadAPI.Address }, parseWorkloadAPIAddress),
+	},
+	{
+		name: "use-workload-api-timeout", commands: inTunnel, group: groupIdentity, value: "DURATION", initial: "10m",
+		help: "how long to wait for it at start; 0 is for ever",
+		set:  one(func(d *draft) *time.Duration { return &d.workloadAPITimeout }, parseDuration),
+	},
+	{
+		name: "auto-acme-cert", commands: inServer, group: groupIdentity, value: "FQDN",
+		help: "get a certificate for this name from an ACME CA, by TLS-ALPN-01 on --listen",
+		set:  one(func(d *draft) *string { return &d.tunnel.Identity.ACME.Name }, parseDNSName),
+	},
+	{
+		name: "auto-acme-email", commands: inServer, group: groupIdentity, value: "EMAIL",
+		help: "where the ACME CA can reach you; required with --auto-acme-cert",
+		set:  one(func(d *draft) *string { return &d.tunnel.Identity.ACME.Email }, parseEmail),
+	},
+	{
+		name: "auto-acme-agree-to-tos", commands: inServer, group: groupIdentity,
+		help: "agree to the ACME CA's terms of service; required with --auto-acme-cert",
+		set:  one(func(d *draft) *bool { return &d.acmeAgreed }, parseSwitch),
+	},
+	{
+		name: "auto-acme-ca", commands: inServer, group: groupIdentity, value: "URL",
+		help: "directory of the ACME CA; without it, Let's Encrypt's",
+		set:  one(func(d *draft) *string { return &d.tunnel.Identity.ACME.CA }, parseACMEDirectory),
+	},
+	{
+		name: "auto-acme-testca", commands: inServer, group: groupIdentity, value: "URL",
+		help: "directory of the ACME CA's test environment, used in place of --auto-acme-ca",
+		set:  one(func(d *draft) *string { return &d.acmeTestCA }, parseACMEDirectory),
+	},
+	{
+		name: "auto-acme-renew-check-interval", commands: inServer, group: groupIdentity, value: "DURATION", hidden: true,
+		help: "how often to look whether the ACME certificate is to be renewed",
+		set:  one(func(d *draft) *time.Duration { return &d.tunnel.Identity.ACME.RenewCheckInterval }, parsePositiveDuration),
+	},
+	{
+		name: "auto-acme-alt-tls-alpn-port", commands: inServer, group: groupIdentity, value: "PORT", hidden: true,
+		help: "port of this machine that the ACME CA's connections to port 443 end up at",
+		set:  one(func(d *draft) *int { return &d.tunnel.Identity.ACME.ALPNPort }, parsePort),
+	},
+	{
+		name: "auto-tls", commands: inServer, group: groupIdentity,
+		help: "make a CA and an identity at start, for trying out; the log tells the CA's pin",
+		set:  one(func(d *draft) *bool { return &d.tunnel.Identity.AutoTLS.Use }, parseSwitch),
+	},
+	{
+		name: "auto-tls-san", commands: inServer, group: groupIdentity, value: "NAME", repeats: true,
+		help: "DNS name or IP address for --auto-tls, beside localhost, 127.0.0.1 and ::1",
+		set:  each(func(d *draft) *[]string { return &d.tunnel.Identity.AutoTLS.Names }, parseServerName),
+	},
+	{
 		name: "cacert", commands: inTunnel, group: groupIdentity, value: "PATH", env: []string{"CACERT_PATH"},
-		help: "PEM file with the CA certificates that peers must chain to; without it, the system's",
+		help: "file with the CA certificates that peers must chain to; without it, the system's",
 		set:  one(func(d *draft) *string { return &d.tunnel.CACert }, parsePath),
 	},
 	{
+		name: "crl", commands: inTunnel, group: groupIdentity, value: "PATH", repeats: true,
+		help: "file with a revocation list; peers with a revoked certificate in their chain are refused",
+		set:  each(func(d *draft) *[]string { return &d.tunnel.CRLs }, parsePath),
+	},
+	{
+		name: "crl-close-revoked", commands: inTunnel, group: groupIdentity,
+		help: "close the open connections of peers that a reload finds revoked",
+		set:  one(func(d *draft) *bool { return &d.tunnel.CloseRevoked }, parseSwitch),
+	},
+	{
+		name: "watch-files", commands: inTunnel, group: groupIdentity, initial: "true",
+		help: "reload when one of the files above changes",
+		set:  one(func(d *draft) *bool { return &d.sidecar.WatchFiles }, parseSwitch),
+	},
+	{
 		name: "timed-reload", commands: inTunnel, group: groupIdentity, value: "DURATION",
-		help: "reload the files above this often; without it, on SIGHUP and SIGUSR1 alone",
+		help: "also reload this often, beside on SIGHUP and SIGUSR1",
 		set:  one(func(d *draft) *time.Duration { return &d.sidecar.TimedReload }, parseDuration),
 	},
 

@@ -15,7 +15,14 @@ type Sidecar struct {
 	MetricsPrefix   string // first part of the Ghostunnel-compatible names, without the dot
 	Log             Log
 	TimedReload     time.Duration // time from one reload to the next; 0: none
+	WatchFiles      bool          // reload when a file that Tunnels name changes
 	ShutdownTimeout time.Duration // how long a drain may take; 0: it ends at once
+}
+
+// Check is the work of `sallyport check`: to load and verify what the Sidecar
+// would run with, and to report on it.
+type Check struct {
+	Sidecar *Sidecar
 }
 
 // LogValue is the configuration for the log: all of it but its secrets.
@@ -25,6 +32,7 @@ func (s *Sidecar) LogValue() slog.Value {
 		slog.String("metrics_prefix", s.MetricsPrefix),
 		slog.Any("log", s.Log),
 		slog.Duration("timed_reload", s.TimedReload),
+		slog.Bool("watch_files", s.WatchFiles),
 		slog.Duration("shutdown_timeout", s.ShutdownTimeout),
 	}
 	for i := range s.Tunnels {

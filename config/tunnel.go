@@ -26,16 +26,19 @@ type Tunnel struct {
 	Listen socket.Address
 	Target socket.Address
 
-	Identity Identity // never zero in server mode; zero in client mode: no certificate is sent
-	CACert   string   // PEM file of the trusted CAs; "": the system's
+	Identity     Identity // never zero in server mode; zero in client mode: no certificate is sent
+	CACert       string   // file of the trusted CAs; "": the system's. The Workload API's trust goes before
+	CRLs         []string // files of revocation lists
+	CloseRevoked bool     // close the open connections of peers that a reload finds revoked
 	// DisableAuthentication: in server mode no client certificate is asked
-	// for, in client mode none is sent.
+	// for, in client mode none is sent, even where the Workload API, which is
+	// there for its trust then, has one.
 	DisableAuthentication bool
 	// Access says which verified peers are let in. Its zero value means none
 	// is needed in server mode (DisableAuthentication is set then), and that
 	// ServerName decides alone in client mode.
 	Access     Access
-	ServerName string // client mode: the name or IP address to send and to verify, never ""
+	ServerName string // client mode: the name or IP address to send and to verify; "" with the Workload API alone
 	TLS        TLS
 
 	TargetStatus *url.URL // server mode: what the backend check GETs, over a connection to Target; nil: it only dials
@@ -48,6 +51,10 @@ type Tunnel struct {
 	MaxConns        int           // connections at a time; 0: no limit
 }
 
+// SendsNoCertificate tells whether the tunnel has no certificate to show to
+// anybody: a client that is to send none.
+func (t *Tunnel) SendsNoCertificate() bool { return t.Mode == Client && t.DisableAuthentication }
+
 // LogValue is the tunnel for the log: all of it but its secrets.
 func (t *Tunnel) LogValue() slog.Value {
 	attrs := []slog.Attr{
@@ -56,6 +63,8 @@ func (t *Tunnel) LogValue() slog.Value {
 		slog.String("target", t.Target.String()),
 		slog.Any("identity", t.Identity),
 		slog.String("cacert", t.CACert),
+		slog.Any("crl", t.CRLs),
+		slog.Bool("crl_close_revoked", t.CloseRevoked),
 		slog.Bool("disable_authentication", t.DisableAuthentication),
 		slog.Any("access", t.Access),
 		slog.String("server_name", t.ServerName),
@@ -73,31 +82,6 @@ func (t *Tunnel) LogValue() slog.Value {
 		attrs = append(attrs, slog.String("target_status", place.String()))
 	}
 	return slog.GroupValue(attrs...)
-}
-
-// Identity is where certificate chain and private key come from: Keystore, or
-// Cert and Key together. The zero value is no identity.
-type Identity struct {
-	Keystore     string // PEM file with chain and key, or PKCS#12
-	Password     Secret // of the keystore; "" when there is none, or it is in PasswordFile
-	PasswordFile string // file that holds the password; "": Password counts
-	Cert         string // PEM file with the chain
-	Key          string // PEM file with the key
-}
-
-// IsZero tells whether there is no identity. A password opens nothing by
-// itself, so it makes none.
-func (i Identity) IsZero() bool { return i.Keystore == "" && i.Cert == "" && i.Key == "" }
-
-// LogValue is the identity for the log: its files, and no password.
-func (i Identity) LogValue() slog.Value {
-	if i.Keystore != "" {
-		return slog.GroupValue(slog.String("keystore", i.Keystore))
-	}
-	if i.Cert != "" {
-		return slog.GroupValue(slog.String("cert", i.Cert), slog.String("key", i.Key))
-	}
-	return slog.StringValue("none")
 }
 
 // Access is who is let in beyond holding a certificate that the trust covers.

@@ -9,15 +9,6 @@ import (
 // and that have no row in settings yet. To call them unknown, with a guess at
 // what was meant, would mislead.
 var unsupported = []string{
-	// Identity and trust
-	"crl",
-	"use-workload-api", "use-workload-api-addr", "use-workload-api-timeout",
-	"pkcs11-module", "pkcs11-token-label", "pkcs11-pin",
-	"auto-acme-cert", "auto-acme-email", "auto-acme-agree-to-tos", "auto-acme-ca", "auto-acme-testca",
-	"auto-acme-renew-check-interval", "auto-acme-alt-tls-alpn-port",
-	"auto-tls", "auto-tls-san",
-	"watch-files",
-
 	// Access
 	"allow-policy", "allow-query", "allow-spki-pin",
 	"verify-policy", "verify-query", "verify-spki-pin",

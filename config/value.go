@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/mail"
 	"net/netip"
 	"net/url"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -108,6 +110,73 @@ func parseStatusURL(text string) (*url.URL, error) {
 		return nil, errors.New("not a URL to GET; write http://HOST/PATH or https://HOST/PATH")
 	}
 	return target, nil
+}
+
+// workloadAPIVariable is what the SPIFFE Workload Endpoint specification
+// (section 4) calls the variable with the endpoint's address.
+const workloadAPIVariable = "SPIFFE_ENDPOINT_SOCKET"
+
+// parseWorkloadAPIAddress reads a URI as the SPIFFE Workload Endpoint
+// specification, section 4, has it.
+func parseWorkloadAPIAddress(text string) (string, error) {
+	at, err := url.Parse(text)
+	if err != nil || at.User != nil || at.RawQuery != "" || at.Fragment != "" {
+		return "", errWorkloadAPIAddress
+	}
+	switch at.Scheme {
+	case "unix":
+		// unix:///PATH and, as go-spiffe has it too, unix:PATH.
+		if at.Host == "" && at.Path+at.Opaque != "" {
+			return text, nil
+		}
+	case "tcp":
+		if addr, err := netip.ParseAddrPort(at.Host); err == nil && addr.Port() != 0 && at.Path == "" {
+			return text, nil
+		}
+	case "npipe":
+		if runtime.GOOS == "windows" && at.Opaque != "" {
+			return text, nil
+		}
+	}
+	return "", errWorkloadAPIAddress
+}
+
+var errWorkloadAPIAddress = errors.New("not the address of a Workload API; write unix:///PATH or tcp://IP:PORT")
+
+// parseDNSName reads the name of a host that is not an IP address.
+func parseDNSName(text string) (string, error) {
+	name, err := parseServerName(text)
+	if _, notIP := netip.ParseAddr(name); err != nil || notIP == nil {
+		return "", errors.New("not a DNS name; write it like web.example.com")
+	}
+	return strings.TrimSuffix(name, "."), nil
+}
+
+// parseEmail reads an address without a name beside it.
+func parseEmail(text string) (string, error) {
+	address, err := mail.ParseAddress(text)
+	if err != nil || address.Address != text {
+		return "", errors.New("not an e-mail address; write it like ops@example.com")
+	}
+	return text, nil
+}
+
+// parseACMEDirectory reads the URL of an ACME server's directory. RFC 8555,
+// section 6.1, wants HTTPS.
+func parseACMEDirectory(text string) (string, error) {
+	at, err := url.Parse(text)
+	if err != nil || at.Scheme != "https" || at.Host == "" {
+		return "", errors.New("not the URL of an ACME directory; write https://HOST/PATH")
+	}
+	return text, nil
+}
+
+func parsePort(text string) (int, error) {
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || port == 0 {
+		return 0, errors.New("not a port; use 1 to 65535")
+	}
+	return int(port), nil
 }
 
 // parseServerName reads what a certificate is verified against.

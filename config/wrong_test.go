@@ -17,8 +17,9 @@ func TestWrongCombinations(t *testing.T) {
 		server = "server --listen :8443 --target localhost:8080"
 		client = "client --listen localhost:8080 --target web.example.com:8443"
 
-		needsAccess   = "nobody may connect: give --allow-all, --allow-cn, --allow-ou, --allow-dns, --allow-uri or --disable-authentication"
-		needsDuration = "not a duration; write it like 30s, 5m or 1h30m"
+		needsAccess      = "nobody may connect: give --allow-all, --allow-cn, --allow-ou, --allow-dns, --allow-uri or --disable-authentication"
+		serverIdentities = "--keystore, --cert with --key, --cert with --pkcs11-module, --use-workload-api, --auto-acme-cert or --auto-tls"
+		needsDuration    = "not a duration; write it like 30s, 5m or 1h30m"
 	)
 	tests := []struct{ line, want string }{
 		// Commands and arguments
@@ -57,7 +58,7 @@ func TestWrongCombinations(t *testing.T) {
 		{leastServer + " --no-skip-resolve=", "--no-skip-resolve: a switch takes no value; write --skip-resolve, or --no-skip-resolve to turn it off"},
 		{"certs init --force=yes", "--force: a switch takes no value; write --force, or --no-force to turn it off"},
 		{leastServer + " --metrics-graphite x:1", "--metrics-graphite: not supported by this version; see sallyport server --help"},
-		{leastServer + " --no-watch-files", "--no-watch-files: not supported by this version; see sallyport server --help"},
+		{leastServer + " --no-syslog", "--no-syslog: not supported by this version; see sallyport server --help"},
 		{"--syslog", "--syslog: not supported by this version; see sallyport --help"},
 		{"certs init d --alpn h2", `unknown flag "--alpn"; see sallyport certs init --help`},
 		{leastServer + " --listen :1", "--listen: given twice; it takes one value"},
@@ -91,17 +92,46 @@ func TestWrongCombinations(t *testing.T) {
 		{leastClient + " --override-server-name web:443", `--override-server-name "web:443": not a host name; write a name or an IP address without port`},
 		{leastClient + " --override-server-name=", `--override-server-name "": not a host name; write a name or an IP address without port`},
 		// Identity
-		{server + " --allow-all", "no identity: give --keystore or --cert with --key"},
-		{client, "no identity: give --keystore, --cert with --key or --disable-authentication"},
-		{server + " --disable-authentication", "no identity: give --keystore or --cert with --key"},
-		{server + " --cert c", "--cert: needs --key too"},
+		{server + " --allow-all", "no identity: give " + serverIdentities},
+		{client, "no identity: give --keystore, --cert with --key, --cert with --pkcs11-module, --use-workload-api or --disable-authentication"},
+		{server + " --disable-authentication", "no identity: give " + serverIdentities},
+		{server + " --cert c", "--cert: needs --key too, or --pkcs11-module"},
 		{server + " --key k", "--key: needs --cert too"},
 		{client + " --disable-authentication --key k", "--key: needs --cert too"},
 		{server + " --keystore s --cert c --key k", "more than one identity: --keystore, --cert with --key; give one of them"},
 		{client + " --keystore s --disable-authentication", "more than one identity: --keystore, --disable-authentication; give one of them"},
 		{client + " --cert c --key k --keystore s --disable-authentication", "more than one identity: --keystore, --cert with --key, --disable-authentication; give one of them"},
 		{leastServer + " --storepass hunter2 --storepass-file f", "--storepass and --storepass-file: two passwords for one keystore; give one"},
-		{server + " --cert c --key k --storepass-file f", "--storepass-file: needs --keystore, which it opens"},
+		{server + " --pkcs11-module m --storepass-file f --cert c", "--storepass-file: needs --keystore or --key, which it opens"},
+		{server + " --pkcs11-module m", "--pkcs11-module: needs --cert too, for the chain"},
+		{server + " --pkcs11-module m --cert c --key k", "more than one identity: --cert with --key, --pkcs11-module; give one of them"},
+		{leastServer + " --pkcs11-module m --cert c", "more than one identity: --keystore, --cert with --pkcs11-module; give one of them"},
+		{leastServer + " --pkcs11-token-label l", "--pkcs11-token-label: needs --pkcs11-module, in which the token is"},
+		{leastServer + " --use-workload-api-addr unix:///a", "more than one identity: --keystore, --use-workload-api-addr; give one of them"},
+		{leastServer + " --use-workload-api", "--use-workload-api: needs an address: --use-workload-api-addr, or SPIFFE_ENDPOINT_SOCKET in the environment"},
+		{leastServer + " --use-workload-api-addr /run/agent.sock", `--use-workload-api-addr "/run/agent.sock": not the address of a Workload API; write unix:///PATH or tcp://IP:PORT`},
+		{leastServer + " --use-workload-api-addr tcp://localhost:80", `--use-workload-api-addr "tcp://localhost:80": not the address of a Workload API; write unix:///PATH or tcp://IP:PORT`},
+		{leastServer + " --use-workload-api-addr unix://host/a", `--use-workload-api-addr "unix://host/a": not the address of a Workload API; write unix:///PATH or tcp://IP:PORT`},
+		{leastServer + " --use-workload-api-timeout=-1s", `--use-workload-api-timeout "-1s": negative duration; use 0 or more`},
+		{leastClient + " --use-workload-api-addr unix:///a --disable-authentication", "more than one identity: --keystore, --use-workload-api-addr, --disable-authentication; give one of them"},
+		{leastServer + " --auto-tls", "more than one identity: --keystore, --auto-tls; give one of them"},
+		{leastServer + " --auto-tls-san a", "--auto-tls-san: needs --auto-tls, whose certificate it is in"},
+		{server + " --auto-tls --auto-tls-san a:1", `--auto-tls-san "a:1": not a host name; write a name or an IP address without port`},
+		{leastServer + " --auto-acme-email a@b.example", "--auto-acme-email: needs --auto-acme-cert, the name to get a certificate for"},
+		{leastServer + " --auto-acme-agree-to-tos", "--auto-acme-agree-to-tos: needs --auto-acme-cert, the name to get a certificate for"},
+		{leastServer + " --auto-acme-testca https://a", "--auto-acme-testca: needs --auto-acme-cert, the name to get a certificate for"},
+		{server + " --auto-acme-cert a.example", "--auto-acme-cert: needs --auto-acme-email and --auto-acme-agree-to-tos too"},
+		{server + " --auto-acme-cert a.example --auto-acme-email a@b.example", "--auto-acme-cert: needs --auto-acme-agree-to-tos too"},
+		{server + " --auto-acme-cert 192.0.2.1", `--auto-acme-cert "192.0.2.1": not a DNS name; write it like web.example.com`},
+		{server + " --auto-acme-email ops", `--auto-acme-email "ops": not an e-mail address; write it like ops@example.com`},
+		{server + " --auto-acme-ca http://ca.example", `--auto-acme-ca "http://ca.example": not the URL of an ACME directory; write https://HOST/PATH`},
+		{server + " --auto-acme-alt-tls-alpn-port 0", `--auto-acme-alt-tls-alpn-port "0": not a port; use 1 to 65535`},
+		{leastClient + " --auto-tls", "--auto-tls: not a flag of sallyport client, but of sallyport server"},
+		{leastServer + " --crl-close-revoked", "--crl-close-revoked: needs --crl, which says who is revoked"},
+		{leastServer + " --crl=", `--crl "": empty value; leave it out to set nothing`},
+		{"check", "check: needs one of its commands; see sallyport check --help"},
+		{"check " + leastServer + " --verify-cn a", "--verify-cn: not a flag of sallyport check server, but of sallyport client"},
+		{"check server --listen :8443", "--target: missing; say where to forward, as HOST:PORT or unix:PATH"},
 		{server + " --keystore=", `--keystore "": empty value; leave it out to set nothing`},
 		{leastServer + " --cacert=", `--cacert "": empty value; leave it out to set nothing`},
 		// Access
@@ -184,7 +214,7 @@ func TestErrorsNameTheVariable(t *testing.T) {
 	}{
 		{"bad value", "server", []string{"SALLYPORT_LISTEN=here"}, `SALLYPORT_LISTEN "here": no port; write HOST:PORT, or unix:PATH for a UNIX socket`},
 		{"bad switch", "server", []string{"SALLYPORT_SKIP_RESOLVE=perhaps"}, `SALLYPORT_SKIP_RESOLVE "perhaps": not a switch; write true or false`},
-		{"half a pair", leastPair, []string{"CERT_PATH=c"}, "CERT_PATH: needs --key too"},
+		{"half a pair", leastPair, []string{"CERT_PATH=c"}, "CERT_PATH: needs --key too, or --pkcs11-module"},
 		{"two identities", leastPair + " --cert c --key k", []string{"KEYSTORE_PATH=s"}, "more than one identity: KEYSTORE_PATH, --cert with --key; give one of them"},
 		{"one bad line of several", leastPair, []string{"SALLYPORT_ALLOW_URI=a\nb*"}, `SALLYPORT_ALLOW_URI: URI pattern "b*": segment "b*" mixes * with other characters; a wildcard is a whole segment, * or **`},
 		{"line breaks in a value", leastPair, []string{"CERT_PATH=a\nb"}, `CERT_PATH "a\nb": control character in the value`},

@@ -31,7 +31,9 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	s.state.Listening()
 
 	ctx, cancel := context.WithCancel(context.Background())
-	reload := newReload(ctx, s)
+	expiry := newExpiry(s.log, s.tunnels)
+	serving.Go(func() { expiry.run(ctx) })
+	reload := newReload(ctx, s, expiry.again)
 	cause, failure := s.live(ctx, reload, signals)
 	cancel()
 	err := s.drain(cause, failure, signals)
@@ -83,13 +85,13 @@ func (s *Sidecar) live(ctx context.Context, reload *reload, signals <-chan os.Si
 			if !isReload(sig) {
 				return signalName(sig), nil
 			}
-			reload.want(signalName(sig), s.tunnels...)
+			reload.ask(signalName(sig), s.tunnels...)
 		case <-tick:
 			reload.want("--timed-reload", s.tunnels...)
 		case t := <-changed:
 			reload.want("tunnel "+t.config.Name+" has new material", t)
-		case err := <-reload.done:
-			reload.end(err)
+		case result := <-reload.done:
+			reload.end(result)
 		case <-s.shutdown:
 			return "request to /_shutdown", nil
 		case err := <-s.failed:

@@ -88,11 +88,14 @@ func (s *Sidecar) open(ctx context.Context, build Build) error {
 		s.metrics = metrics.New(s.config.MetricsPrefix)
 	}
 	for i := range s.config.Tunnels {
-		t, err := newTunnel(ctx, &s.config.Tunnels[i], s.observer(), s.log, s.config.Log.Quiet)
+		t, err := newTunnel(ctx, &s.config.Tunnels[i], s.config, s.observer(), s.log)
 		if err != nil {
 			return err
 		}
 		s.tunnels = append(s.tunnels, t)
+		if s.metrics != nil {
+			s.metrics.AddTunnel(t.measured())
+		}
 	}
 	var places []place
 	for _, t := range s.tunnels {

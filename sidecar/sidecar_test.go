@@ -559,7 +559,7 @@ func TestAReloadThatHangsKeepsNoShutdownWaiting(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
 	echo(t, listen(t, dir+"/out"))
-	r := start(t, dir, serverLine+"--allow-all")
+	r := start(t, dir, serverLine+"--allow-all --no-watch-files") // one reader to let go
 	hang(t, dir+"/server-key.pem")
 	r.signals <- syscall.SIGHUP
 	r.waitLog(t, "msg=reloading", 1)
@@ -655,7 +655,7 @@ func TestTimeoutsArriveInTheMetrics(t *testing.T) {
 	dir := newDir(t)
 	ln := listen(t, dir+"/out")
 	defer func() { _ = ln.Close() }()
-	r := start(t, dir, serverLine+"--allow-all --connect-timeout 50ms --close-timeout 50ms")
+	r := start(t, dir, serverLine+"--allow-all --connect-timeout 1s --close-timeout 50ms")
 	silent, err := net.Dial("unix", dir+"/in")
 	if err != nil {
 		t.Fatal(err)
@@ -745,4 +745,32 @@ func TestLogLinesAreJSONWhereWanted(t *testing.T) {
 			t.Errorf("%q: %v", line, err)
 		}
 	}
+}
+
+func TestATimerLogsTheSameFailureOnce(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	r := start(t, dir, serverLine+"--allow-all --no-watch-files --timed-reload 5ms")
+	spoil := func(text string) {
+		next := dir + "/next"
+		if err := os.WriteFile(next, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(next, dir+"/ca.pem"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const failed = "reload failed"
+	spoil("garbage")
+	r.waitLog(t, failed, 1)
+	tries := strings.Count(r.log.String(), "msg=reloading")
+	r.waitLog(t, "msg=reloading", tries+5)
+	if n := strings.Count(r.log.String(), failed); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, r.log)
+	}
+	// Somebody who asks gets an answer, and what is new is told.
+	r.signals <- syscall.SIGHUP
+	r.waitLog(t, failed, 2)
+	spoil("")
+	r.waitLog(t, failed, 3)
 }

@@ -10,6 +10,7 @@ import (
 	"sallyport/auth"
 	"sallyport/certloader"
 	"sallyport/config"
+	"sallyport/metrics"
 	"sallyport/proxy"
 	"sallyport/socket"
 	"sallyport/status"
@@ -23,28 +24,33 @@ type tunnel struct {
 	check    *status.Check
 	listener net.Listener // nil until listen; the server closes it
 
+	log *slog.Logger
+
 	reloadError error // of the latest reload; whoever reloads owns it
 }
 
 // newTunnel loads the tunnel's identity, resolves its target and puts its parts together. It opens no listener.
-func newTunnel(
-	ctx context.Context, c *config.Tunnel, observer proxy.Observer, log *slog.Logger, q config.Quiet,
-) (*tunnel, error) {
+func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, observer proxy.Observer, log *slog.Logger) (*tunnel, error) {
+	log = log.With("tunnel", c.Name)
 	if err := resolve(ctx, c); err != nil {
 		return nil, err
 	}
-	source, err := certloader.New(ctx, certloader.Files(certloader.FileOptions{
-		Cert:         c.Identity.Cert,
-		Key:          c.Identity.Key,
-		Keystore:     c.Identity.Keystore,
-		Password:     string(c.Identity.Password),
-		PasswordFile: c.Identity.PasswordFile,
-		CABundle:     c.CACert,
-	}))
+	provider, err := newProvider(ctx, c, log)
 	if err != nil {
 		return nil, err
 	}
-	t := &tunnel{config: c, source: source}
+	provider = revocable(provider, c)
+	if process.WatchFiles {
+		provider = watched(provider, c, log)
+	}
+	source, err := certloader.New(ctx, provider)
+	if err != nil {
+		return nil, err
+	}
+	if c.Mode == config.Client && c.Identity.WorkloadAPI.Use && c.Access.IsZero() {
+		log.Warn("every SPIFFE ID of a trusted domain will do for the target; --verify-uri says which one is meant")
+	}
+	t := &tunnel{config: c, source: source, log: log}
 	t.server = &proxy.Server{
 		HandshakeTimeout: c.ConnectTimeout,
 		DialTimeout:      c.ConnectTimeout,
@@ -54,8 +60,8 @@ func newTunnel(
 		MaxConns:         c.MaxConns,
 		Observer:         observer,
 		Identify:         auth.Identity,
-		Log:              log.With("tunnel", c.Name),
-		Quiet:            quiet(q),
+		Log:              log,
+		Quiet:            quiet(process.Log.Quiet),
 	}
 	dial := socket.Dialer(c.Target)
 	run := t.backend(dial)
@@ -84,8 +90,25 @@ func resolve(ctx context.Context, c *config.Tunnel) error {
 	return nil
 }
 
+// reload loads anew, and closes the connections of those that are revoked by now, if that is wanted.
+func (t *tunnel) reload(ctx context.Context) error {
+	if err := t.source.Reload(ctx); err != nil {
+		return err
+	}
+	if t.config.CloseRevoked {
+		if closed := t.server.Recheck(t.source.Revoked); closed > 0 {
+			t.log.Info("closed connections of peers that are revoked", "connections", closed)
+		}
+	}
+	return nil
+}
+
 func (t *tunnel) serverOptions() certloader.ServerOptions {
-	options := certloader.ServerOptions{CipherSuites: t.config.TLS.CipherSuites, MaxVersion: t.config.TLS.MaxVersion}
+	options := certloader.ServerOptions{
+		CipherSuites: t.config.TLS.CipherSuites,
+		MaxVersion:   t.config.TLS.MaxVersion,
+		Challenges:   true, // proxy.Server forwards nothing for them
+	}
 	if !t.config.DisableAuthentication {
 		options.Authorize = authorizer(t.config.Access)
 	}
@@ -187,6 +210,27 @@ func (t *tunnel) report() status.Tunnel {
 			var out []status.Certificate
 			for _, c := range t.source.Certificates() {
 				out = append(out, status.Certificate{Role: c.Role, Subject: c.Subject, Serial: c.Serial, NotAfter: c.NotAfter})
+			}
+			return out
+		},
+	}
+}
+
+// measured is what the metrics tell about the tunnel.
+func (t *tunnel) measured() metrics.Tunnel {
+	return metrics.Tunnel{
+		Name: t.config.Name,
+		Certificates: func() []metrics.Certificate {
+			var out []metrics.Certificate
+			for _, c := range t.source.Certificates() {
+				out = append(out, metrics.Certificate{Role: c.Role, Subject: c.Subject, Serial: c.Serial, NotAfter: c.NotAfter})
+			}
+			return out
+		},
+		CRLs: func() []metrics.CRL {
+			var out []metrics.CRL
+			for _, crl := range t.source.CRLs() {
+				out = append(out, metrics.CRL{Issuer: crl.Issuer, NextUpdate: crl.NextUpdate})
 			}
 			return out
 		},

@@ -24,6 +24,7 @@ type patient struct {
 	log *slog.Logger
 }
 
+// Accept waits for a connection, however often accepting fails meanwhile.
 func (l *patient) Accept() (net.Conn, error) {
 	for pause := minAcceptPause; ; pause = min(2*pause, maxAcceptPause) {
 		c, err := l.Listener.Accept()

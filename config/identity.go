@@ -1,0 +1,212 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+)
+
+// Identity is where certificate chain and private key come from: Keystore; Cert
+// and Key; Cert and PKCS11; or one of the others. The zero value is no identity.
+type Identity struct {
+	Keystore     string // file with chain and key
+	Password     Secret // of a keystore or an encrypted key; "" when there is none, or it is in PasswordFile
+	PasswordFile string // file that holds the password; "": Password counts
+	Cert         string // file with the chain
+	Key          string // file with the key
+	PKCS11       PKCS11
+	WorkloadAPI  WorkloadAPI
+	ACME         ACME
+	AutoTLS      AutoTLS
+}
+
+// PKCS11 is a private key in an HSM, where Module is set.
+type PKCS11 struct {
+	Module     string // the PKCS#11 library
+	TokenLabel string
+	PIN        Secret
+}
+
+// WorkloadAPI is the SPIFFE Workload API, which brings the trust too.
+type WorkloadAPI struct {
+	Use     bool
+	Address string        // URI of its socket
+	Timeout time.Duration // how long to wait for it at start; 0: for ever
+}
+
+// ACME is a certificate that an ACME CA (RFC 8555) issues, where Name is set.
+// Its terms of service have been agreed to.
+type ACME struct {
+	Name               string        // DNS name
+	Email              string        // of the account
+	CA                 string        // URL of its directory; "": Let's Encrypt's
+	RenewCheckInterval time.Duration // 0: as the library has it
+	ALPNPort           int           // where connections to port 443 end up; 0: where --listen is
+}
+
+// AutoTLS is a CA and an identity of its own making.
+type AutoTLS struct {
+	Use   bool
+	Names []string // DNS names and IP addresses, beside those of this machine
+}
+
+// IsZero tells whether there is no identity. A password opens nothing by
+// itself, so it makes none.
+func (i Identity) IsZero() bool { return len(i.sources()) == 0 }
+
+// sources are the flags of the identities that i has.
+func (i Identity) sources() [][]string {
+	var flags [][]string
+	if i.Keystore != "" {
+		flags = append(flags, []string{"keystore"})
+	}
+	switch {
+	case i.Cert != "" && i.Key == "" && i.PKCS11.Module != "":
+		flags = append(flags, []string{"cert", "pkcs11-module"})
+	case i.Cert != "" || i.Key != "":
+		flags = append(flags, []string{"cert", "key"})
+	}
+	if i.PKCS11.Module != "" && i.Key != "" {
+		flags = append(flags, []string{"pkcs11-module"})
+	}
+	if i.WorkloadAPI.Use {
+		flags = append(flags, []string{"use-workload-api"})
+	}
+	if i.ACME.Name != "" {
+		flags = append(flags, []string{"auto-acme-cert"})
+	}
+	if i.AutoTLS.Use {
+		flags = append(flags, []string{"auto-tls"})
+	}
+	return flags
+}
+
+// LogValue is the identity for the log: where it comes from, and no secret.
+func (i Identity) LogValue() slog.Value {
+	switch {
+	case i.Keystore != "":
+		return slog.GroupValue(slog.String("keystore", i.Keystore))
+	case i.PKCS11.Module != "":
+		return slog.GroupValue(slog.String("cert", i.Cert),
+			slog.String("pkcs11_module", i.PKCS11.Module), slog.String("pkcs11_token_label", i.PKCS11.TokenLabel))
+	case i.Cert != "":
+		return slog.GroupValue(slog.String("cert", i.Cert), slog.String("key", i.Key))
+	case i.WorkloadAPI.Use:
+		return slog.GroupValue(slog.String("workload_api", i.WorkloadAPI.Address))
+	case i.ACME.Name != "":
+		return slog.GroupValue(slog.String("acme", i.ACME.Name), slog.String("acme_ca", i.ACME.CA))
+	case i.AutoTLS.Use:
+		return slog.GroupValue(slog.Any("auto_tls", i.AutoTLS.Names))
+	}
+	return slog.StringValue("none")
+}
+
+// checkIdentity wants exactly one source of an identity, or, in client mode,
+// that none is wanted.
+func (d *draft) checkIdentity() error {
+	d.settleWorkloadAPI()
+	id := &d.tunnel.Identity
+	if err := d.checkParts(); err != nil {
+		return err
+	}
+	sources := [][]string{{"keystore"}, {"cert", "key"}, {"cert", "pkcs11-module"}, {"use-workload-api"}}
+	if d.tunnel.Mode == Server {
+		sources = append(sources, []string{"auto-acme-cert"}, []string{"auto-tls"})
+	}
+	var offered, given []string
+	for _, flags := range sources {
+		offered = append(offered, "--"+strings.Join(flags, " with --"))
+	}
+	for _, flags := range id.sources() {
+		for i, flag := range flags {
+			flags[i] = d.name(flag)
+		}
+		given = append(given, strings.Join(flags, " with "))
+	}
+	if d.tunnel.Mode == Client {
+		offered = append(offered, "--disable-authentication")
+		// The Workload API may be wanted for its trust alone.
+		if d.tunnel.DisableAuthentication && !(id.WorkloadAPI.Use && len(given) == 1) {
+			given = append(given, d.name("disable-authentication"))
+		}
+	}
+	switch len(given) {
+	case 0:
+		return fmt.Errorf("no identity: give %s", either(offered))
+	case 1:
+		return nil
+	}
+	return fmt.Errorf("more than one identity: %s; give one of them", strings.Join(given, ", "))
+}
+
+// settleWorkloadAPI has an address stand for the wish to use it. The variable
+// that the specification has for the address does not go against an identity
+// that was asked for: an agent's operator may set it for everybody on a machine.
+func (d *draft) settleWorkloadAPI() {
+	api := &d.tunnel.Identity.WorkloadAPI
+	source := d.from["use-workload-api-addr"]
+	if _, said := d.from["use-workload-api"]; !said && api.Address != "" {
+		ambient := source == workloadAPIVariable
+		api.Use = !ambient || d.tunnel.Identity.IsZero() && !d.tunnel.SendsNoCertificate()
+		d.from["use-workload-api"] = source
+	}
+	if !api.Use {
+		*api = WorkloadAPI{}
+		return
+	}
+	api.Timeout = d.workloadAPITimeout
+}
+
+// checkParts wants that the flags of an identity come together.
+func (d *draft) checkParts() error {
+	id := &d.tunnel.Identity
+	missing := func(flag, needs string) error { return fmt.Errorf("%s: needs %s", d.name(flag), needs) }
+	switch {
+	case id.Cert != "" && id.Key == "" && id.PKCS11.Module == "":
+		return missing("cert", "--key too, or --pkcs11-module")
+	case id.Key != "" && id.Cert == "":
+		return missing("key", "--cert too")
+	case id.PKCS11.Module != "" && id.Cert == "":
+		return missing("pkcs11-module", "--cert too, for the chain")
+	// A PIN or a --storepass that opens nothing is let pass, because Ghostunnel does.
+	case id.PKCS11.TokenLabel != "" && id.PKCS11.Module == "":
+		return missing("pkcs11-token-label", "--pkcs11-module, in which the token is")
+	case id.PasswordFile != "" && d.from["storepass"] != "":
+		return fmt.Errorf("%s and %s: two passwords for one keystore; give one", d.name("storepass"), d.name("storepass-file"))
+	case id.PasswordFile != "" && id.Keystore == "" && id.Key == "":
+		return missing("storepass-file", "--keystore or --key, which it opens")
+	case len(id.AutoTLS.Names) > 0 && !id.AutoTLS.Use:
+		return missing("auto-tls-san", "--auto-tls, whose certificate it is in")
+	case id.WorkloadAPI.Use && id.WorkloadAPI.Address == "":
+		return missing("use-workload-api", "an address: --use-workload-api-addr, or "+workloadAPIVariable+" in the environment")
+	}
+	return d.checkACME()
+}
+
+func (d *draft) checkACME() error {
+	acme := &d.tunnel.Identity.ACME
+	if acme.Name == "" {
+		flags := []string{"email", "agree-to-tos", "ca", "testca", "renew-check-interval", "alt-tls-alpn-port"}
+		for _, flag := range flags {
+			if source, given := d.from["auto-acme-"+flag]; given && (flag != "agree-to-tos" || d.acmeAgreed) {
+				return fmt.Errorf("%s: needs --auto-acme-cert, the name to get a certificate for", source)
+			}
+		}
+		return nil
+	}
+	var lacks []string
+	if acme.Email == "" {
+		lacks = append(lacks, "--auto-acme-email")
+	}
+	if !d.acmeAgreed {
+		lacks = append(lacks, "--auto-acme-agree-to-tos")
+	}
+	if len(lacks) > 0 {
+		return fmt.Errorf("%s: needs %s too", d.name("auto-acme-cert"), strings.Join(lacks, " and "))
+	}
+	if d.acmeTestCA != "" {
+		acme.CA = d.acmeTestCA
+	}
+	return nil
+}

@@ -1,0 +1,155 @@
+package sidecar
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"sallyport/certloader"
+	"sallyport/config"
+	"sallyport/socket"
+)
+
+// Check loads and verifies all that New would, and tells out what it found. It opens no listener, asks no ACME CA for a
+// certificate, and connects to nothing but the sources of identities. The error tells everything that would keep New from
+// succeeding, or would have peers refuse what was loaded; it is nil if there is nothing of the kind. What is merely about to
+// go wrong, such as a certificate that expires soon, is in the report alone.
+func Check(ctx context.Context, cfg *config.Sidecar, out io.Writer) error {
+	c := &checkup{now: time.Now()}
+	for i := range cfg.Tunnels {
+		c.tunnel(ctx, &cfg.Tunnels[i])
+	}
+	c.address(ctx, "status port", "--status", cfg.Status.Listen, false)
+	c.first()
+	if _, err := io.WriteString(out, c.report.String()); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	if len(c.problems) > 0 {
+		return c.problems
+	}
+	return nil
+}
+
+// problems is everything that a Check finds wrong, on one line.
+type problems []error
+
+func (p problems) Error() string {
+	texts := make([]string, len(p))
+	for i, err := range p {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+func (p problems) Unwrap() []error { return p }
+
+// checkup is a Check in progress.
+type checkup struct {
+	now      time.Time
+	report   strings.Builder
+	problems problems
+	ends     []ending
+}
+
+// ending is when something runs out.
+type ending struct {
+	what string
+	at   time.Time
+}
+
+// first tells what will run out first of what has not yet.
+func (c *checkup) first() {
+	ends := slices.DeleteFunc(c.ends, func(e ending) bool { return !e.at.After(c.now) })
+	if len(ends) == 0 {
+		return
+	}
+	soonest := slices.MinFunc(ends, func(a, b ending) int { return a.at.Compare(b.at) })
+	c.line("first to run out: %s, at %s (%s)", soonest.what, date(soonest.at), left(soonest.at, c.now))
+}
+
+// line adds a line to the report.
+func (c *checkup) line(format string, args ...any) {
+	// A certificate's subject can hold anything, even what looks like more lines.
+	text := strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, fmt.Sprintf(format, args...))
+	c.report.WriteString(strings.TrimRight(text, " ") + "\n")
+}
+
+// problem adds a line to the report, and makes the Check fail.
+func (c *checkup) problem(err error) {
+	c.line("  PROBLEM      %v", err)
+	c.problems = append(c.problems, err)
+}
+
+func (c *checkup) tunnel(ctx context.Context, t *config.Tunnel) {
+	c.line("tunnel %s (%s mode)", t.Name, t.Mode)
+	c.address(ctx, "listen", "--listen", t.Listen, false)
+	c.address(ctx, "target", "--target", t.Target, t.SkipResolve)
+
+	source, err := c.source(ctx, t)
+	if err != nil {
+		c.problem(err)
+		return
+	}
+	var chain, cas []*x509.Certificate
+	for _, cert := range source.Certificates() {
+		if cert.Role == certloader.RoleCA {
+			cas = append(cas, cert.X509)
+		} else {
+			chain = append(chain, cert.X509)
+		}
+	}
+	c.identity(t, chain, cas)
+	c.trust(t, cas)
+	c.revocation(source.CRLs())
+	if err := source.Close(); err != nil {
+		c.problem(err)
+	}
+}
+
+// source loads what the tunnel would start with.
+func (c *checkup) source(ctx context.Context, t *config.Tunnel) (*certloader.Source, error) {
+	silence := slog.New(slog.DiscardHandler)
+	var provider certloader.Provider
+	var err error
+	if t.Identity.ACME.Name != "" {
+		options := acmeOptions(t, silence)
+		options.Stored = true
+		if provider, err = certloader.ACME(ctx, options); errors.Is(err, certloader.ErrNoneStored) {
+			c.line("  identity     %s: %v", identityFlag(t), certloader.ErrNoneStored)
+			provider, err = certloader.Files(certloader.FileOptions{CABundle: t.CACert}), nil
+		}
+	} else {
+		provider, err = newProvider(ctx, t, silence)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return certloader.New(ctx, revocable(provider, t))
+}
+
+// address reports on an address; the host's name is looked up, unless it is not to be.
+func (c *checkup) address(ctx context.Context, what, flag string, at socket.Address, skip bool) {
+	if at.IsZero() {
+		return
+	}
+	if skip {
+		c.line("  %-12s %s, not looked up", what, at)
+		return
+	}
+	c.line("  %-12s %s", what, at)
+	if err := socket.Resolve(ctx, at); err != nil {
+		c.problem(fmt.Errorf("%s %s: %w", flag, at, err))
+	}
+}

@@ -1,0 +1,198 @@
+package sidecar
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport/certloader"
+	"sallyport/config"
+)
+
+// fewCAs is how many CAs a report lists one by one. A bundle of all the public ones would drown the rest.
+const fewCAs = 10
+
+// identity reports on the certificate that the tunnel shows and on its chain, leaf first.
+func (c *checkup) identity(t *config.Tunnel, chain, cas []*x509.Certificate) {
+	switch {
+	case len(chain) == 0 && t.SendsNoCertificate():
+		c.line("  identity     none: no certificate is sent")
+		return
+	case len(chain) == 0: // source has said why
+		return
+	}
+	leaf, from := chain[0], identityFlag(t)
+	c.line("  identity     %s", from)
+	c.line("    key        %s, fits the certificate", keyKind(leaf))
+	c.line("    names      %s", strings.Join(names(leaf), ", "))
+	for i, cert := range chain {
+		label := "chain"
+		if i > 0 {
+			label = ""
+		}
+		c.certificate(label, "certificate", cert)
+		if fault := validity(cert, c.now); fault != "" {
+			c.problem(fmt.Errorf("%s: %s %s", from, cert.Subject, fault))
+		}
+		issued := func(child *x509.Certificate) bool { return child.CheckSignatureFrom(cert) == nil }
+		if i > 0 && !slices.ContainsFunc(chain[:i], issued) {
+			c.problem(fmt.Errorf("%s: %s is in the chain but issued nothing in it", from, cert.Subject))
+		}
+	}
+	last := chain[len(chain)-1]
+	trusted := ""
+	if slices.ContainsFunc(cas, func(ca *x509.Certificate) bool { return last.CheckSignatureFrom(ca) == nil }) {
+		trusted = ", which is trusted here too"
+	}
+	c.line("    %-10s %s%s", "issued by", last.Issuer, trusted)
+	usage, peers := x509.ExtKeyUsageServerAuth, "clients"
+	if t.Mode == config.Client {
+		usage, peers = x509.ExtKeyUsageClientAuth, "servers"
+	}
+	if !goodFor(leaf, usage) {
+		c.problem(fmt.Errorf("%s: %s will refuse the certificate: its extended key usage leaves out what %s mode needs", from, peers, t.Mode))
+	}
+	if t.Mode == config.Server && len(leaf.DNSNames)+len(leaf.IPAddresses)+len(leaf.URIs) == 0 {
+		c.problem(fmt.Errorf("%s: %s will refuse the certificate: it is for no name (it has no SAN)", from, peers))
+	}
+}
+
+// trust reports on whom the tunnel trusts.
+func (c *checkup) trust(t *config.Tunnel, cas []*x509.Certificate) {
+	origin := "--cacert " + t.CACert
+	switch {
+	case t.Mode == config.Server && t.DisableAuthentication:
+		c.line("  trust        nobody is asked for a certificate")
+		return
+	case t.Identity.WorkloadAPI.Use:
+		origin = "the Workload API"
+	case t.CACert == "":
+		c.line("  trust        the system's CAs")
+		return
+	}
+	c.line("  trust        %s, %s", origin, count(len(cas), "CA"))
+	valid := 0
+	for _, ca := range cas {
+		fault := validity(ca, c.now)
+		if fault == "" {
+			valid++
+		}
+		if len(cas) <= fewCAs || fault != "" {
+			c.certificate("", "CA", ca)
+		}
+	}
+	if valid == 0 {
+		c.problem(fmt.Errorf("%s: no CA in it is valid now, so that every peer will be refused", origin))
+	}
+}
+
+// revocation reports on the revocation lists.
+func (c *checkup) revocation(crls []certloader.CRL) {
+	for _, crl := range crls {
+		c.line("  crl          --crl %s: %s, until %s (%s), issued by %s", crl.Path, count(crl.Entries, "revoked certificate"),
+			date(crl.NextUpdate), left(crl.NextUpdate, c.now), crl.Issuer)
+		c.ends = append(c.ends, ending{"--crl " + crl.Path, crl.NextUpdate})
+		switch {
+		case !crl.NextUpdate.After(c.now):
+			c.problem(fmt.Errorf("--crl %s: expired at %s, so that its issuer's certificates will be refused", crl.Path, date(crl.NextUpdate)))
+		case crl.ThisUpdate.After(c.now):
+			c.problem(fmt.Errorf("--crl %s: not valid before %s, so that its issuer's certificates will be refused", crl.Path, date(crl.ThisUpdate)))
+		}
+	}
+}
+
+// certificate reports until when one certificate is good.
+func (c *checkup) certificate(label, what string, cert *x509.Certificate) {
+	c.line("    %-10s %s, until %s (%s)", label, cert.Subject, date(cert.NotAfter), left(cert.NotAfter, c.now))
+	c.ends = append(c.ends, ending{what + " " + cert.Subject.String(), cert.NotAfter})
+}
+
+// identityFlag says where the identity comes from, as the operator wrote it.
+func identityFlag(t *config.Tunnel) string {
+	switch id := &t.Identity; {
+	case id.Keystore != "":
+		return "--keystore " + id.Keystore
+	case id.WorkloadAPI.Use:
+		return "--use-workload-api-addr " + id.WorkloadAPI.Address
+	case id.ACME.Name != "":
+		return "--auto-acme-cert " + id.ACME.Name
+	case id.AutoTLS.Use:
+		return "--auto-tls"
+	case id.PKCS11.Module != "":
+		return "--cert " + id.Cert + " with --pkcs11-module " + id.PKCS11.Module
+	}
+	return "--cert " + t.Identity.Cert + " with --key " + t.Identity.Key
+}
+
+// validity is what is wrong with a certificate's dates; "" is nothing.
+func validity(cert *x509.Certificate, now time.Time) string {
+	switch {
+	case now.Before(cert.NotBefore):
+		return "is not valid before " + date(cert.NotBefore)
+	case now.After(cert.NotAfter):
+		return "expired at " + date(cert.NotAfter)
+	}
+	return ""
+}
+
+// goodFor tells whether a certificate may be used in that way (RFC 5280, 4.2.1.12).
+func goodFor(cert *x509.Certificate, usage x509.ExtKeyUsage) bool {
+	return len(cert.ExtKeyUsage)+len(cert.UnknownExtKeyUsage) == 0 ||
+		slices.Contains(cert.ExtKeyUsage, usage) || slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageAny)
+}
+
+// names are what a certificate is for: its subject alternative names, or else its common name.
+func names(cert *x509.Certificate) []string {
+	all := slices.Clone(cert.DNSNames)
+	for _, ip := range cert.IPAddresses {
+		all = append(all, ip.String())
+	}
+	for _, uri := range cert.URIs {
+		all = append(all, uri.String())
+	}
+	if len(all) == 0 {
+		return []string{"none but the subject"}
+	}
+	return all
+}
+
+func keyKind(cert *x509.Certificate) string {
+	switch key := cert.PublicKey.(type) {
+	case *rsa.PublicKey:
+		return fmt.Sprintf("RSA %d", key.N.BitLen())
+	case *ecdsa.PublicKey:
+		return "ECDSA " + key.Curve.Params().Name
+	case ed25519.PublicKey:
+		return "Ed25519"
+	}
+	return cert.PublicKeyAlgorithm.String()
+}
+
+func date(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// left is how long there is until a time, in words.
+func left(end, now time.Time) string {
+	switch d := end.Sub(now); {
+	case d <= 0:
+		return "EXPIRED"
+	case d < 2*time.Hour:
+		return count(int(d/time.Minute), "minute") + " left"
+	case d < 2*day:
+		return count(int(d/time.Hour), "hour") + " left"
+	default:
+		return count(int(d/day), "day") + " left"
+	}
+}
+
+// count is a number of things.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

@@ -1,0 +1,96 @@
+package sidecar
+
+import (
+	"context"
+	"log/slog"
+
+	"sallyport/certloader"
+	"sallyport/config"
+)
+
+// newProvider returns where the tunnel's identity and trust come from. The context bounds what has to be waited for at start.
+func newProvider(ctx context.Context, c *config.Tunnel, log *slog.Logger) (certloader.Provider, error) {
+	switch id := &c.Identity; {
+	case id.PKCS11.Module != "":
+		return certloader.PKCS11(certloader.PKCS11Options{
+			Module:     id.PKCS11.Module,
+			TokenLabel: id.PKCS11.TokenLabel,
+			PIN:        string(id.PKCS11.PIN),
+			Cert:       id.Cert,
+			CABundle:   c.CACert,
+		})
+	case id.WorkloadAPI.Use:
+		if c.CACert != "" {
+			log.Warn("--cacert is not used: the Workload API says whom to trust", "cacert", c.CACert)
+		}
+		return certloader.WorkloadAPI(ctx, certloader.WorkloadAPIOptions{
+			Address:   id.WorkloadAPI.Address,
+			Timeout:   id.WorkloadAPI.Timeout,
+			TrustOnly: c.SendsNoCertificate(),
+			Log:       log,
+		})
+	case id.ACME.Name != "":
+		return certloader.ACME(ctx, acmeOptions(c, log))
+	case id.AutoTLS.Use:
+		return newAutoTLS(id.AutoTLS.Names, certloader.Files(certloader.FileOptions{CABundle: c.CACert}), log)
+	}
+	return certloader.Files(certloader.FileOptions{
+		Cert:         c.Identity.Cert,
+		Key:          c.Identity.Key,
+		Keystore:     c.Identity.Keystore,
+		Password:     string(c.Identity.Password),
+		PasswordFile: c.Identity.PasswordFile,
+		CABundle:     c.CACert,
+	}), nil
+}
+
+func acmeOptions(c *config.Tunnel, log *slog.Logger) certloader.ACMEOptions {
+	acme := c.Identity.ACME
+	options := certloader.ACMEOptions{
+		Domain:             acme.Name,
+		Email:              acme.Email,
+		Agreed:             true, // without that, there is no configuration
+		CA:                 acme.CA,
+		Host:               c.Listen.Host(),
+		Port:               acme.ALPNPort,
+		RenewCheckInterval: acme.RenewCheckInterval,
+		CABundle:           c.CACert,
+		Log:                log,
+	}
+	if options.Port == 0 {
+		options.Port = c.Listen.Port() // 0 on a UNIX socket: connections come through a port that others have
+	}
+	return options
+}
+
+// revocable adds the revocation lists to what a tunnel trusts.
+func revocable(provider certloader.Provider, c *config.Tunnel) certloader.Provider {
+	if len(c.CRLs) == 0 {
+		return provider
+	}
+	return certloader.WithCRLs(provider, c.CRLs...)
+}
+
+// watched has the provider also tell of changes to the files that the tunnel loads.
+func watched(provider certloader.Provider, c *config.Tunnel, log *slog.Logger) certloader.Provider {
+	id := &c.Identity
+	files := append([]string{id.Cert, id.Key, id.Keystore, id.PasswordFile}, c.CRLs...)
+	if !id.WorkloadAPI.Use { // which says whom to trust
+		files = append(files, c.CACert)
+	}
+	var paths []string
+	for _, path := range files {
+		if path != "" {
+			paths = append(paths, path)
+		}
+	}
+	if len(paths) == 0 {
+		return provider
+	}
+	return certloader.Watch(provider, paths, log)
+}
+
+// renewsItself tells whether the identity is renewed by a program, and not by people.
+func renewsItself(id *config.Identity) bool {
+	return id.WorkloadAPI.Use || id.ACME.Name != "" || id.AutoTLS.Use
+}
