@@ -28,8 +28,8 @@ PLATFORMS = linux/arm64 darwin/arm64 freebsd/amd64 windows/amd64
 IMAGE ?= sallyport:$(VERSION)
 DOCKER ?= docker
 
-# How long each fuzz target runs in make test-full.
-FUZZTIME ?= 10s
+# How long each fuzz target runs, if not as long as the rule has it.
+FUZZTIME ?=
 
 .PHONY: help
 .DEFAULT_GOAL := build
@@ -51,12 +51,18 @@ test: peers ## run every test with the race detector
 
 .PHONY: test-full
 test-full: peers ## run the long variants of the tests, and the fuzz targets
+	tests/peers-go.sh full
 	SALLYPORT_FULL=1 go run ./tests/suite -race -count=1 -timeout 30m ./tests/...
-	tests/fuzz.sh $(FUZZTIME)
+	tests/fuzz.sh $(or $(FUZZTIME),10s)
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for a minute (FUZZTIME=10s: for that)
+	tests/fuzz.sh $(or $(FUZZTIME),60s)
 
 .PHONY: peers
 peers: ## install the programs that the tests run against (as root, with apt-get)
 	tests/peers.sh
+	tests/peers-go.sh
 
 .PHONY: check
 check: check-format check-module check-scripts vet lint check-platforms ## run every static check

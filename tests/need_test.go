@@ -14,11 +14,18 @@ func need(t *testing.T, program string) string {
 	if path, err := exec.LookPath(program); err == nil {
 		return path
 	}
-	// Debian keeps servers where the PATH of an ordinary user does not look.
-	if path, err := exec.LookPath(filepath.Join("/usr/sbin", program)); err == nil {
-		return path
+	// Debian keeps servers where the PATH of an ordinary user does not look, and
+	// tests/peers-go.sh what it builds in the user's cache.
+	places := []string{"/usr/sbin"}
+	if cache, err := os.UserCacheDir(); err == nil {
+		places = append(places, filepath.Join(cache, "sallyport-peers"))
 	}
-	skip(t, program+" is missing: tests/peers.sh installs it")
+	for _, place := range places {
+		if path, err := exec.LookPath(filepath.Join(place, program)); err == nil {
+			return path
+		}
+	}
+	skip(t, program+" is missing: make peers installs it")
 	return ""
 }
 

@@ -17,6 +17,9 @@ nginx                                     nginx-light
 /usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream
 redis-server                              redis-server
 redis-cli                                 redis-tools
+softhsm2-util                             softhsm2
+pkcs11-tool                               opensc
+keytool                                   default-jre-headless
 '
 
 missing=$(echo "$peers" | while read -r sign package; do
