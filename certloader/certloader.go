@@ -22,7 +22,8 @@
 // stable reason.
 //
 // A Source loads when it is told to. It does not decide which verified peer may
-// talk (that is the Authorize function), and it never logs.
+// talk (that is the Authorize function), and it never logs. What is in a file is
+// for package keystore to tell.
 package certloader
 
 import (

@@ -9,6 +9,8 @@ import (
 	"math/big"
 	"sync"
 	"time"
+
+	"sallyport/certloader/keystore"
 )
 
 // crl is one certificate revocation list (RFC 5280, 5) of a kind that can be
@@ -33,19 +35,19 @@ type revokedEntry struct {
 // or any number in PEM. Certificates and the like beside them in a PEM file do
 // not matter.
 func parseCRLs(data []byte) ([]*crl, error) {
-	if !bytes.Contains(data, []byte(pemBegin)) && looksLikeDER(data) {
+	blocks, err := keystore.ParsePEM(data)
+	if errors.Is(err, keystore.ErrBinary) {
 		list, err := parseCRL(data)
 		if err != nil {
 			return nil, err
 		}
 		return []*crl{list}, nil
 	}
-	contents, err := parsePEM(data)
 	if err != nil {
 		return nil, err
 	}
 	var lists []*crl
-	for _, block := range contents.blocks {
+	for _, block := range blocks {
 		if block.Type != "X509 CRL" { // RFC 7468, 6
 			continue
 		}
@@ -56,7 +58,7 @@ func parseCRLs(data []byte) ([]*crl, error) {
 		lists = append(lists, list)
 	}
 	if len(lists) == 0 {
-		return nil, fmt.Errorf("no CRL in it; it holds %s", contents.types())
+		return nil, fmt.Errorf("no CRL in it; it holds %s", blocks.Types())
 	}
 	return lists, nil
 }

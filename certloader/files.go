@@ -12,6 +12,8 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+
+	"sallyport/certloader/keystore"
 )
 
 // FileOptions names the files that [Files] reads. All may be empty, but not Cert
@@ -39,8 +41,6 @@ type FileOptions struct {
 // maxFileSize bounds what is read, far above any real bundle, so that a path
 // to something endless is an error.
 const maxFileSize = 16 << 20
-
-var errKeystore = errors.New("a keystore: a key with its chain goes with --keystore, and keytool or openssl pkcs12 makes PEM of certificates alone")
 
 // Files returns a Provider that reads the files anew each time. The extension
 // of a file says how it is written (.pem; .der; .p7b .p7c; .p12 .pfx; .jks
@@ -117,8 +117,8 @@ func (o FileOptions) loadPair() (*tls.Certificate, error) {
 	if err != nil {
 		return nil, inFile("--key", o.Key, err)
 	}
-	identity, err := newIdentity(certs, key)
-	if errors.Is(err, errMismatch) {
+	identity, err := keystore.Pair(certs, key)
+	if errors.Is(err, keystore.ErrMismatch) {
 		err = fmt.Errorf("%w in --cert %s", err, o.Cert)
 	}
 	if err != nil {
@@ -136,7 +136,7 @@ func (o FileOptions) loadKeystore() (*tls.Certificate, error) {
 	if err != nil {
 		return nil, inFile("--keystore", o.Keystore, err)
 	}
-	identity, err := parseKeystore(o.Keystore, data, password)
+	identity, err := keystore.Identity(data, o.Keystore, password)
 	if err != nil {
 		return nil, inFile("--keystore", o.Keystore, err)
 	}
@@ -154,62 +154,13 @@ func (o FileOptions) password() (string, error) {
 	return strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r"), nil
 }
 
-// parseKeystore reads the keystore that the file at path holds.
-func parseKeystore(path string, data []byte, password string) (*tls.Certificate, error) {
-	switch formatOf(path, data) {
-	case formatPEM:
-		return parsePEMKeystore(data, password)
-	case formatPKCS12:
-		return parsePKCS12(data, password)
-	case formatJava:
-		return parseJavaKeystore(data, password)
-	case formatDER, formatPKCS7:
-		return nil, errors.New("DER or PKCS#7, which holds no chain with its key; give two files by --cert and --key")
-	}
-	return nil, errors.New("neither PEM, PKCS#12, JKS nor JCEKS")
-}
-
-func parsePEMKeystore(data []byte, password string) (*tls.Certificate, error) {
-	contents, err := parsePEM(data)
-	if err != nil {
-		return nil, err
-	}
-	certs, err := contents.certificates()
-	if err != nil {
-		return nil, err
-	}
-	key, err := contents.privateKey(password)
-	if err != nil {
-		return nil, err
-	}
-	return newIdentity(certs, key)
-}
-
 // readCertificates reads a file of certificates. There is one at least.
 func readCertificates(path string) ([]*x509.Certificate, error) {
 	data, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
-	switch formatOf(path, data) {
-	case formatPEM:
-		contents, err := parsePEM(data)
-		if err != nil {
-			return nil, err
-		}
-		return contents.certificates()
-	case formatDER:
-		certs, err := x509.ParseCertificates(data)
-		if err != nil {
-			return nil, fmt.Errorf("not a certificate in DER: %w", err)
-		}
-		return certs, nil
-	case formatPKCS7:
-		return parsePKCS7(data)
-	case formatPKCS12, formatJava:
-		return nil, errKeystore
-	}
-	return nil, errors.New("no certificate in PEM, DER or PKCS#7")
+	return keystore.Certificates(data, path)
 }
 
 // readPrivateKey reads a file with one private key.
@@ -218,19 +169,7 @@ func readPrivateKey(path, password string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch formatOf(path, data) {
-	case formatPEM:
-		contents, err := parsePEM(data)
-		if err != nil {
-			return nil, err
-		}
-		return contents.privateKey(password)
-	case formatDER:
-		return parsePrivateKey(data, password)
-	case formatPKCS12, formatJava:
-		return nil, errKeystore
-	}
-	return nil, errors.New("no private key in PEM or DER")
+	return keystore.PrivateKey(data, path, password)
 }
 
 func readFile(path string) ([]byte, error) {
@@ -252,11 +191,11 @@ func readFile(path string) ([]byte, error) {
 	return data, nil
 }
 
-// inFile says which flag's file err is about. An fs.PathError would repeat the
-// path.
+// inFile says which flag's file err is about, and what to do. An fs.PathError
+// would repeat the path.
 func inFile(flag, path string, err error) error {
 	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathErr.Err
 	}
-	return fmt.Errorf("%s %s: %w", flag, path, err)
+	return fmt.Errorf("%s %s: %w", flag, path, advised(err))
 }

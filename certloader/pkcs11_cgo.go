@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"sallyport/certloader/keystore"
 )
 
 // PKCS11 returns a Provider whose private key stays in a token, an HSM say,
@@ -62,7 +64,7 @@ func (h *hsm) Load(ctx context.Context) (*Material, error) {
 	if err != nil {
 		return nil, err
 	}
-	if material.Identity, err = newIdentity(chain, key); err != nil {
+	if material.Identity, err = keystore.Pair(chain, key); err != nil {
 		return nil, inFile("--cert", h.files.Cert, err)
 	}
 	if err := h.files.loadTrust(material); err != nil {

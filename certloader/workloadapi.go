@@ -16,6 +16,8 @@ import (
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"sallyport/certloader/keystore"
 )
 
 // WorkloadAPIOptions says where a SPIFFE Workload API is, and what is wanted
@@ -286,7 +288,7 @@ func (w *workload) newMaterial(svid *x509svid.SVID, bundles *x509bundle.Set) (*M
 	if svid == nil {
 		return material, nil
 	}
-	identity, err := newIdentity(svid.Certificates, svid.PrivateKey)
+	identity, err := keystore.Pair(svid.Certificates, svid.PrivateKey)
 	if err != nil {
 		return nil, err
 	}

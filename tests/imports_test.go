@@ -23,7 +23,11 @@ import (
 type room struct {
 	imports []string // the rooms it may import; "*" is every one
 	why     string   // said when it imports another
+	open    bool     // its sub-packages are for whoever may import it
 }
+
+// whyInside is said when a room imports what is within another.
+const whyInside = "a room's sub-packages are for that room alone: what others need of them, the room itself offers"
 
 // noSibling is the rule for every room that does one thing.
 var noSibling = room{why: "a room imports no sibling: take a standard type (net.Listener, net.Conn, *tls.Config, http.Handler, *slog.Logger, a func) and let sidecar join the two"}
@@ -42,7 +46,7 @@ var plan = map[string]room{
 	"certloader": noSibling,
 	"devpki":     noSibling,
 	"inspect":    noSibling,
-	"internal":   noSibling,
+	"internal":   {why: noSibling.why, open: true}, // it is nothing but sub-packages
 	"metrics":    noSibling,
 	"netstat":    noSibling,
 	"policy":     noSibling,
@@ -199,10 +203,15 @@ func mayNotImport(module, from, target string, isTest bool) string {
 	if target == module || strings.HasPrefix(target, module+"/") {
 		to := roomOf(module, target)
 		allowed := plan[from].imports
-		if to == from || slices.Contains(allowed, to) || slices.Contains(allowed, "*") || isTest && slices.Contains(forTests, to) {
+		switch {
+		case to == from:
 			return ""
+		case !slices.Contains(allowed, to) && !slices.Contains(allowed, "*") && (!isTest || !slices.Contains(forTests, to)):
+			return plan[from].why
+		case target != path.Join(module, to) && !plan[to].open:
+			return whyInside
 		}
-		return plan[from].why
+		return ""
 	}
 	for _, o := range owners {
 		// A major version may follow with a dot: gopkg.in/yaml.v3.
@@ -249,7 +258,8 @@ func TestImportsCheckFindsPlantedViolations(t *testing.T) {
 				"config/config.go":      `package config; import (_ "sallyport/socket"; _ "sallyport/auth"; _ "github.com/alecthomas/kingpin/v2"; _ "gopkg.in/yaml.v3")`,
 				"sidecar/sidecar.go":    `package sidecar; import (_ "sallyport/config"; _ "sallyport/proxy"; _ "sallyport/metrics")`,
 				"metrics/metrics.go":    `package metrics; import (_ "github.com/prometheus/client_golang/prometheus"; _ "github.com/rcrowley/go-metrics"; _ "sallyport/metrics/graphite")`,
-				"metrics/graphite/g.go": `package graphite`,
+				"metrics/graphite/g.go": `package graphite; import _ "sallyport/metrics/wire"`,
+				"metrics/wire/w.go":     `package wire`,
 				"proxy/proxy.go":        `package proxy`,
 				"proxy/proxy_test.go":   `package proxy; import ("os"; "testing"; _ "sallyport/devpki"; _ "sallyport/internal/memnet"); func TestMain(m *testing.M) { os.Exit(m.Run()) }`,
 				"tests/demo/main.go":    `package main; import "log"; func main() { log.Fatal("no") }`,
@@ -269,6 +279,21 @@ func TestImportsCheckFindsPlantedViolations(t *testing.T) {
 			name:  "the program imports what is for tests",
 			files: map[string]string{"proxy/proxy.go": `package proxy; import _ "sallyport/internal/memnet"`},
 			want:  []string{"proxy/proxy.go:1: proxy may not import sallyport/internal/memnet: "},
+		},
+		{
+			name:  "a room imports what is within another",
+			files: map[string]string{"sidecar/sidecar.go": "package sidecar\nimport _ \"sallyport/certloader\"\nimport _ \"sallyport/certloader/keystore\""},
+			want:  []string{"sidecar/sidecar.go:3: sidecar may not import sallyport/certloader/keystore: a room's sub-packages are for that room alone"},
+		},
+		{
+			name:  "a test imports what is within devpki",
+			files: map[string]string{"proxy/proxy_test.go": `package proxy; import _ "sallyport/devpki/serial"`},
+			want:  []string{"proxy/proxy_test.go:1: proxy may not import sallyport/devpki/serial: a room's sub-packages are for that room alone"},
+		},
+		{
+			name:  "what is within a room imports a sibling",
+			files: map[string]string{"certloader/keystore/keystore.go": `package keystore; import _ "sallyport/devpki"`},
+			want:  []string{"certloader/keystore/keystore.go:1: certloader may not import sallyport/devpki: a room imports no sibling"},
 		},
 		{
 			name:  "a file for another system imports a sibling",

@@ -1,22 +1,18 @@
-package certloader
+package keystore
 
 import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"slices"
 )
 
-// errMismatch reads on "… in FILE".
-var errMismatch = errors.New("the private key fits no certificate")
-
-// newIdentity makes an identity of certificates and a key. The certificate that
-// the key fits is the leaf, and its issuers follow it, as TLS wants them
-// (RFC 8446, 4.4.2), in whatever order they come. Certificates that have no
-// part in that chain come last, as given.
-func newIdentity(certs []*x509.Certificate, key crypto.Signer) (*tls.Certificate, error) {
+// Pair makes an identity of certificates and a key. The certificate that the key
+// fits is the leaf, and its issuers follow it, as TLS wants them (RFC 8446,
+// 4.4.2), in whatever order they come. Certificates that have no part in that
+// chain come last, as given. [ErrMismatch] is that there is no leaf.
+func Pair(certs []*x509.Certificate, key crypto.Signer) (*tls.Certificate, error) {
 	leaf, err := leafOf(certs, key)
 	if err != nil {
 		return nil, err
@@ -42,7 +38,7 @@ func leafOf(certs []*x509.Certificate, key crypto.Signer) (*x509.Certificate, er
 	}
 	index := slices.IndexFunc(certs, func(cert *x509.Certificate) bool { return public.Equal(cert.PublicKey) })
 	if index < 0 {
-		return nil, errMismatch
+		return nil, ErrMismatch
 	}
 	return certs[index], nil
 }

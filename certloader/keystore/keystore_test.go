@@ -1,4 +1,4 @@
-package certloader
+package keystore
 
 import (
 	"bytes"
@@ -249,7 +249,7 @@ func samples(t testing.TB, id *devpki.Identity) []sample {
 		if err != nil {
 			return nil, err
 		}
-		return newIdentity(certs, key)
+		return Pair(certs, key)
 	}
 	encode := func(encoder *pkcs12.Encoder) []byte {
 		return must[[]byte](t)(encoder.WithIterations(2).Encode(id.Key, id.Leaf, id.Chain, password))
@@ -548,7 +548,7 @@ func TestPKCS7IsAnUnorderedBagOfCertificates(t *testing.T) {
 	if len(certs) != 2 || !certs[0].Equal(id.Chain[0]) || !certs[1].Equal(id.Leaf) {
 		t.Errorf("%d certificates, or in another order", len(certs))
 	}
-	identity := must[*tls.Certificate](t)(newIdentity(certs, id.Key))
+	identity := must[*tls.Certificate](t)(Pair(certs, id.Key))
 	if !isIdentity(identity, id) {
 		t.Error("the identity is not in order")
 	}
@@ -591,7 +591,7 @@ func TestChainsAreOrderedByIssuer(t *testing.T) {
 	if got := chainOf(id.Leaf, bag); !slices.EqualFunc(got, want, same) {
 		t.Errorf("chain of %d, want leaf, two, one, root", len(got))
 	}
-	identity := must[*tls.Certificate](t)(newIdentity(bag, id.Key))
+	identity := must[*tls.Certificate](t)(Pair(bag, id.Key))
 	if last := identity.Certificate[len(identity.Certificate)-1]; len(identity.Certificate) != 5 || !bytes.Equal(last, namesake.Certificate().Raw) {
 		t.Errorf("%d certificates; the one that is not of the chain should be last", len(identity.Certificate))
 	}

@@ -1,4 +1,4 @@
-package certloader
+package keystore
 
 import (
 	"bytes"
@@ -29,7 +29,7 @@ func decryptJCEKS(key encryptedKey, password string) ([]byte, error) {
 	// Java makes such keys of printable ASCII alone.
 	for i := range len(password) {
 		if password[i] < ' ' || password[i] > '~' {
-			return nil, errPasswordOrDamage
+			return nil, ErrPasswordOrDamage
 		}
 	}
 	secret, iv := deriveJCEKS(params, password)

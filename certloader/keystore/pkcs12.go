@@ -1,4 +1,4 @@
-package certloader
+package keystore
 
 import (
 	"crypto/tls"
@@ -23,7 +23,7 @@ func parsePKCS12(data []byte, password string) (*tls.Certificate, error) {
 	key, first, others, err := pkcs12.DecodeChain(data, password)
 	switch {
 	case errors.Is(err, pkcs12.ErrIncorrectPassword), errors.Is(err, pkcs12.ErrDecryption):
-		return nil, errPassword
+		return nil, ErrPassword
 	case err != nil:
 		return nil, fmt.Errorf("not a PKCS#12 keystore, or a damaged one: %w", err)
 	}
@@ -36,7 +36,7 @@ func parsePKCS12(data []byte, password string) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newIdentity(chainOf(leaf, certs), signing)
+	return Pair(chainOf(leaf, certs), signing)
 }
 
 // surveyPKCS12 looks at what a PKCS#12 keystore shows without its password, and

@@ -1,8 +1,9 @@
-package certloader
+package keystore
 
 import (
 	"bytes"
 	"crypto"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -16,35 +17,34 @@ const (
 	pemEnd   = "-----END "
 )
 
-// pemContents is the blocks of a PEM file, in order.
-type pemContents struct {
-	blocks []*pem.Block
-}
+// PEM is the blocks of a PEM file, in order. [ParsePEM] makes it.
+type PEM []*pem.Block
 
-// parsePEM reads all blocks. pem.Decode passes over those that it cannot read;
-// here they are an error, lest a damaged file load as a shorter one.
-func parsePEM(data []byte) (*pemContents, error) {
-	var blocks []*pem.Block
+// ParsePEM reads all blocks, of whatever type, of which there is one at least.
+// pem.Decode passes over those that it cannot read; here they are an error, lest
+// a damaged file load as a shorter one. Of DER the error is [ErrBinary].
+func ParsePEM(data []byte) (PEM, error) {
+	var blocks PEM
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		blocks = append(blocks, block)
 	}
 	begins, ends := bytes.Count(data, []byte(pemBegin)), bytes.Count(data, []byte(pemEnd))
 	switch {
+	case begins == 0 && looksLikeDER(data):
+		return nil, ErrBinary
 	case begins != len(blocks) || ends != len(blocks):
 		return nil, fmt.Errorf("truncated or damaged: %d of %d PEM blocks can be read", len(blocks), max(begins, ends))
-	case len(blocks) == 0 && looksLikeDER(data):
-		return nil, errors.New("not PEM but binary, which its name must tell: .der, .p7b or, for --keystore, .p12")
 	case len(blocks) == 0:
 		return nil, errors.New("no PEM block in it")
 	}
-	return &pemContents{blocks}, nil
+	return blocks, nil
 }
 
 // certificates returns the certificates in the file, of which there must be one,
 // those within PKCS#7 too.
-func (p *pemContents) certificates() ([]*x509.Certificate, error) {
+func (p PEM) certificates() ([]*x509.Certificate, error) {
 	var certs []*x509.Certificate
-	for _, block := range p.blocks {
+	for _, block := range p {
 		switch block.Type {
 		case "CERTIFICATE", "X509 CERTIFICATE":
 			cert, err := x509.ParseCertificate(block.Bytes)
@@ -63,37 +63,54 @@ func (p *pemContents) certificates() ([]*x509.Certificate, error) {
 		}
 	}
 	if len(certs) == 0 {
-		return nil, fmt.Errorf("no certificate in it; it holds %s", p.types())
+		return nil, fmt.Errorf("no certificate in it; it holds %s", p.Types())
 	}
 	return certs, nil
 }
 
 // privateKey returns the one private key in the file.
-func (p *pemContents) privateKey(password string) (crypto.Signer, error) {
+func (p PEM) privateKey(password string) (crypto.Signer, error) {
 	var keys []*pem.Block
-	for _, block := range p.blocks {
+	for _, block := range p {
 		if strings.HasSuffix(block.Type, "PRIVATE KEY") {
 			keys = append(keys, block)
 		}
 	}
 	switch len(keys) {
 	case 0:
-		return nil, fmt.Errorf("no private key in it; it holds %s", p.types())
+		return nil, fmt.Errorf("no private key in it; it holds %s", p.Types())
 	case 1:
 		return parsePEMKey(keys[0], password)
 	}
 	return nil, fmt.Errorf("%d private keys in it; leave the one that fits the certificate", len(keys))
 }
 
-// types lists what kinds of block the file holds.
-func (p *pemContents) types() string {
+// Types lists the types of block that there are, each once, as messages have it.
+func (p PEM) Types() string {
 	var types []string
-	for _, block := range p.blocks {
+	for _, block := range p {
 		if !slices.Contains(types, block.Type) {
 			types = append(types, block.Type)
 		}
 	}
 	return strings.Join(types, ", ")
+}
+
+// parsePEMKeystore reads a PEM file that holds a key with its chain.
+func parsePEMKeystore(data []byte, password string) (*tls.Certificate, error) {
+	contents, err := ParsePEM(data)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := contents.certificates()
+	if err != nil {
+		return nil, err
+	}
+	key, err := contents.privateKey(password)
+	if err != nil {
+		return nil, err
+	}
+	return Pair(certs, key)
 }
 
 // parsePEMKey reads a key by its content. The type of the block is not to be
@@ -108,18 +125,18 @@ func parsePEMKey(block *pem.Block, password string) (crypto.Signer, error) {
 	}
 	// The encryption of RFC 1421, 4.6.1.1, which OpenSSL calls traditional.
 	if password == "" {
-		return nil, errNoPassword
+		return nil, ErrEncrypted
 	}
 	plain, err := x509.DecryptPEMBlock(block, []byte(password)) //nolint:staticcheck // weak as it is, it is what the file has
 	if errors.Is(err, x509.IncorrectPasswordError) {
-		return nil, errPasswordOrDamage
+		return nil, ErrPasswordOrDamage
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the encryption of the private key: %s", withoutPackage(err))
+		return nil, fmt.Errorf("the encryption of the private key: %s", strings.TrimPrefix(err.Error(), "x509: "))
 	}
 	key, err := parsePlainKey(plain)
 	if errors.Is(err, errNoKey) {
-		err = errPasswordOrDamage
+		err = ErrPasswordOrDamage
 	}
 	return key, err
 }

@@ -1,4 +1,4 @@
-package certloader
+package keystore
 
 import (
 	"crypto/aes"
@@ -91,7 +91,7 @@ func decryptPKCS8(der []byte, password string) ([]byte, error) {
 		return nil, errNoKey
 	}
 	if password == "" {
-		return nil, errNoPassword
+		return nil, ErrEncrypted
 	}
 	if !key.Algorithm.Algorithm.Equal(oidPBES2) {
 		return nil, fmt.Errorf("the private key is encrypted as of old, by algorithm %v; encrypt it anew with openssl pkcs8 -topk8 -v2 aes-256-cbc", key.Algorithm.Algorithm)
@@ -175,7 +175,7 @@ func decryptCBC(block cipher.Block, iv, data []byte) ([]byte, error) {
 	cipher.NewCBCDecrypter(block, iv).CryptBlocks(plain, data)
 	text, ok := unpad(plain, size)
 	if !ok {
-		return nil, errPasswordOrDamage
+		return nil, ErrPasswordOrDamage
 	}
 	return text, nil
 }

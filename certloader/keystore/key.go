@@ -1,4 +1,4 @@
-package certloader
+package keystore
 
 import (
 	"crypto"
@@ -10,16 +10,7 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-var (
-	errPassword = errors.New("wrong password; give the right one by --storepass or --storepass-file")
-
-	// errPasswordOrDamage is errPassword where nothing tells the two apart.
-	errPasswordOrDamage = errors.New("wrong password, or the file is damaged; give the right one by --storepass or --storepass-file")
-
-	errNoPassword = errors.New("the private key is encrypted; give its password by --storepass or --storepass-file")
-
-	errNoKey = errors.New("not a private key in PKCS#8, PKCS#1 or SEC 1")
-)
+var errNoKey = errors.New("not a private key in PKCS#8, PKCS#1 or SEC 1")
 
 // parsePrivateKey reads a private key by its content: PKCS#8, encrypted or not,
 // PKCS#1 or SEC 1. A key that is not encrypted needs no password.
@@ -38,7 +29,7 @@ func parsePrivateKey(der []byte, password string) (crypto.Signer, error) {
 		}
 		signing, err := parsePlainKey(plain)
 		if errors.Is(err, errNoKey) {
-			err = errPasswordOrDamage
+			err = ErrPasswordOrDamage
 		}
 		return signing, err
 	}

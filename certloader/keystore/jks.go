@@ -1,4 +1,4 @@
-package certloader
+package keystore
 
 import (
 	"crypto"
@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf16"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -69,7 +70,7 @@ func parseJavaKeystore(data []byte, password string) (*tls.Certificate, error) {
 		if err != nil && !errors.Is(err, errJavaSecretKey) {
 			return nil, fmt.Errorf("truncated or damaged Java keystore: %w", err)
 		}
-		return nil, errPasswordOrDamage
+		return nil, ErrPasswordOrDamage
 	}
 	switch {
 	case err != nil:
@@ -79,7 +80,7 @@ func parseJavaKeystore(data []byte, password string) (*tls.Certificate, error) {
 	case len(keys) > 1:
 		var aliases []string
 		for _, key := range keys {
-			aliases = append(aliases, strconv.Quote(printable(key.alias)))
+			aliases = append(aliases, quoted(key.alias))
 		}
 		return nil, fmt.Errorf("%d private keys in it: %s; leave the one to use", len(keys), strings.Join(aliases, ", "))
 	}
@@ -132,18 +133,36 @@ func javaKeys(body cryptobyte.String) ([]javaKey, error) {
 		case javaCertificate:
 			_, ok = readJavaCertificate(&body, version)
 		case javaSecretKey:
-			return nil, fmt.Errorf("entry %s: %w", strconv.Quote(printable(key.alias)), errJavaSecretKey)
+			return nil, fmt.Errorf("entry %s: %w", quoted(key.alias), errJavaSecretKey)
 		default:
 			return nil, fmt.Errorf("entry %d is of unknown kind %d", i+1, tag)
 		}
 		if !ok {
-			return nil, fmt.Errorf("entry %s cannot be read", strconv.Quote(printable(key.alias)))
+			return nil, fmt.Errorf("entry %s cannot be read", quoted(key.alias))
 		}
 	}
 	if !body.Empty() {
 		return nil, fmt.Errorf("%d bytes after the last entry", len(body))
 	}
 	return keys, nil
+}
+
+// quoted quotes an alias, made fit for a line of log and cut to length: whoever
+// made the keystore chose it.
+func quoted(alias string) string {
+	const limit = 256
+	var out strings.Builder
+	for i, r := range alias {
+		if i >= limit {
+			out.WriteRune('…')
+			break
+		}
+		if !unicode.IsPrint(r) {
+			r = unicode.ReplacementChar
+		}
+		out.WriteRune(r)
+	}
+	return strconv.Quote(out.String())
 }
 
 // read reads what follows the head of an entry with a private key.
@@ -192,7 +211,7 @@ func (k *javaKey) open(password string) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newIdentity(certs, key)
+	return Pair(certs, key)
 }
 
 // The object identifiers of Sun's two algorithms for private keys.
@@ -220,7 +239,7 @@ func (k *javaKey) decrypt(password string) (crypto.Signer, error) {
 		return nil, fmt.Errorf("the private key is encrypted by an unknown algorithm, %v", algorithm)
 	}
 	// The keystore's hash has proved the password to be the keystore's.
-	if errors.Is(err, errPasswordOrDamage) {
+	if errors.Is(err, ErrPasswordOrDamage) {
 		return nil, errors.New("the private key has another password than the keystore; make it the same with keytool -keypasswd")
 	}
 	if err != nil {
@@ -252,7 +271,7 @@ func decryptJKS(data []byte, password string) ([]byte, error) {
 		subtle.XORBytes(plain[i:], text[i:], stream)
 	}
 	if !hmac.Equal(sum, hashOf(plain)) {
-		return nil, errPasswordOrDamage
+		return nil, ErrPasswordOrDamage
 	}
 	return plain, nil
 }

@@ -1,4 +1,4 @@
-package certloader
+package keystore
 
 import (
 	"crypto/x509"

@@ -1,4 +1,4 @@
-package certloader
+package keystore
 
 import (
 	"bytes"
@@ -19,15 +19,15 @@ const (
 )
 
 // formatOf returns the format that data unmistakably has or, where it has none,
-// the one that the extension of path stands for. Java's tools, for one, write
+// the one that the extension of name stands for. Java's tools, for one, write
 // JKS and PKCS#12 under either's name.
-func formatOf(path string, data []byte) format {
+func formatOf(name string, data []byte) format {
 	content := contentFormat(data)
 	switch content {
 	case formatPEM, formatJava, formatPKCS12:
 		return content
 	}
-	switch strings.ToLower(filepath.Ext(path)) {
+	switch strings.ToLower(filepath.Ext(name)) {
 	case ".pem":
 		return formatPEM
 	case ".der":
