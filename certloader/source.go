@@ -1,6 +1,7 @@
 package certloader
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -64,11 +65,14 @@ func (s *Source) load(ctx context.Context) (*snapshot, error) {
 func (s *Source) Changed() <-chan struct{} { return s.provider.Changed() }
 
 // Reload loads anew and, if all of it is good, swaps it in for the handshakes
-// that begin from now on; otherwise everything stays as it was. An identity
+// that begin from now on; otherwise everything stays as it was. A new identity
 // that is not valid now is an error (a [*VerifyError]), since the one in use
-// can be no worse; so is new trust of which no CA is valid now. Calls wait for
-// each other. Reload gives up when ctx ends, and with [ErrClosed] when the
-// Source is closed.
+// can be no worse; so is new trust of which no CA is valid now.
+//
+// Calls wait for each other. Reload returns when ctx ends, with its cause, and
+// with [ErrClosed] when the Source is closed; a provider that does not notice,
+// such as one that reads from a disk that does not answer, keeps later calls
+// waiting until it comes back.
 func (s *Source) Reload(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -76,36 +80,65 @@ func (s *Source) Reload(ctx context.Context) error {
 
 	select {
 	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
 	case <-s.closing.Done():
 		return ErrClosed
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
-	next, err := s.load(ctx)
+	done := make(chan error, 1)
+	go s.reload(ctx, done)
+	select {
+	case err := <-done:
+		if s.closing.Err() != nil {
+			return ErrClosed
+		}
+		return err
+	case <-ctx.Done():
+	}
 	if s.closing.Err() != nil {
 		return ErrClosed
 	}
-	if err != nil {
-		return err
-	}
-	if err := next.checkDates(time.Now()); err != nil {
-		return err
-	}
+	return context.Cause(ctx)
+}
+
+// reload does the work of Reload in its turn, which it ends. What was loaded
+// when nobody waits for it any more is dropped.
+func (s *Source) reload(ctx context.Context, done chan<- error) {
+	defer func() { <-s.turn }()
 	previous := s.current.Load()
-	if !next.sameTrust(previous) {
-		if err := next.checkTrust(time.Now()); err != nil {
+	next, err := s.load(ctx)
+	if err == nil {
+		err = next.checkAfter(previous, time.Now())
+	}
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	if err == nil {
+		s.current.Store(next)
+	}
+	done <- err
+}
+
+// checkAfter refuses to go on from previous to s where that can only be worse,
+// and otherwise gives s its generation.
+func (s *snapshot) checkAfter(previous *snapshot, now time.Time) error {
+	if !s.sameLeaf(previous) {
+		if err := s.checkDates(now); err != nil {
 			return err
 		}
 	}
-	if err := next.crls.checkAfter(previous.crls, time.Now()); err != nil {
+	if !s.sameTrust(previous) {
+		if err := s.checkTrust(now); err != nil {
+			return err
+		}
+	}
+	if err := s.crls.checkAfter(previous.crls, now); err != nil {
 		return err
 	}
-	next.generation = previous.generation
-	if !next.sameTrust(previous) || !next.crls.equal(previous.crls) {
-		next.generation++
+	s.generation = previous.generation
+	if !s.sameTrust(previous) || !s.crls.equal(previous.crls) {
+		s.generation++
 	}
-	s.current.Store(next)
 	return nil
 }
 
@@ -177,13 +210,33 @@ func newSnapshot(material *Material) (*snapshot, error) {
 	return s, nil
 }
 
-// checkDates refuses an identity that peers would refuse at this time.
+// sameLeaf reports whether both have the same certificate, or none. One that is
+// in use already is no reason to refuse what came with it.
+func (s *snapshot) sameLeaf(other *snapshot) bool {
+	if s.Identity == nil || other.Identity == nil {
+		return s.Identity == other.Identity
+	}
+	return s.Identity.Leaf.Equal(other.Identity.Leaf)
+}
+
+// checkDates refuses an identity that peers would refuse at this time: for its
+// own dates, or for those of an intermediate that it needs.
 func (s *snapshot) checkDates(now time.Time) error {
 	if s.Identity == nil {
 		return nil
 	}
-	if err := checkDates(s.Identity.Leaf, now); err != nil {
+	issued := s.Identity.Leaf
+	if err := checkDates(issued, now); err != nil {
 		return fmt.Errorf("%s: %w", s.Origin, err)
+	}
+	for _, cert := range s.intermediates {
+		if isRoot := bytes.Equal(cert.RawSubject, cert.RawIssuer); isRoot || !bytes.Equal(cert.RawSubject, issued.RawIssuer) {
+			break // peers have roots of their own, and the rest is not on the way to one
+		}
+		if err := checkDates(cert, now); err != nil {
+			return fmt.Errorf("%s: %w", s.Origin, err)
+		}
+		issued = cert
 	}
 	return nil
 }

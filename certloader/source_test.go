@@ -2,6 +2,7 @@ package certloader_test
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -327,5 +328,90 @@ func TestTheProviderIsClosedOnceWithItsSource(t *testing.T) {
 	}
 	if good.closed != 1 || bad.closed != 1 {
 		t.Errorf("closed %d and %d times, want once each", good.closed, bad.closed)
+	}
+}
+
+// A disk that does not answer notices no context.
+func TestReloadReturnsThoughTheProviderHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var hanging atomic.Bool
+		source, err := certloader.New(t.Context(), loader(func(context.Context) (*certloader.Material, error) {
+			if hanging.Load() {
+				time.Sleep(time.Hour)
+			}
+			return new(certloader.Material), nil
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		late := errors.New("too late")
+		reload := func() error {
+			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, late)
+			defer cancel()
+			return source.Reload(ctx)
+		}
+		hanging.Store(true)
+		began := time.Now()
+		for range 2 { // the second waits for its turn
+			if err := reload(); !errors.Is(err, late) {
+				t.Errorf("Reload: %v, want the context's cause", err)
+			}
+		}
+		if took := time.Since(began); took != 2*time.Minute {
+			t.Errorf("the reloads took %v", took)
+		}
+		hanging.Store(false)
+		time.Sleep(time.Hour)
+		if err := reload(); err != nil {
+			t.Errorf("Reload once the provider is back: %v", err)
+		}
+		if err := source.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What came with an identity that is in use already, such as a revocation, must not wait for a new one.
+func TestAnExpiredIdentityInUseKeepsNothingOut(t *testing.T) {
+	t.Parallel()
+	ca, other := newCA(t, devpki.Options{}), newCA(t, devpki.Options{})
+	past := time.Now().Add(-time.Hour)
+	expired := issue(t, ca, devpki.Request{CommonName: "server", NotBefore: past.Add(-time.Hour), NotAfter: past})
+	source, place := newSource(t, material(expired, ca))
+	swap(t, source, place, material(expired, other))
+	if got := source.Certificates(); got[len(got)-1].X509.Equal(ca.Root()) {
+		t.Error("the trust did not change")
+	}
+}
+
+func TestReloadRefusesAnIdentityWithAnExpiredIntermediate(t *testing.T) {
+	t.Parallel()
+	root := newCA(t, devpki.Options{})
+	past := time.Now().Add(-time.Hour)
+	gone, err := root.Intermediate(devpki.Options{CommonName: "gone", NotBefore: past.Add(-time.Hour), NotAfter: past})
+	if err != nil {
+		t.Fatal(err)
+	}
+	below := issue(t, gone, devpki.Request{CommonName: "server", NotBefore: past.Add(-time.Hour), NotAfter: past})
+	// The same leaf with dates that are good: signed by the authority that has run out.
+	template := *below.Leaf
+	template.NotAfter = time.Now().Add(time.Hour)
+	der, err := x509.CreateCertificate(rand.Reader, &template, gone.Certificate(), below.Key.Public(), gone.Key())
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, place := newSource(t, material(issue(t, root, devpki.Request{CommonName: "server"}), root))
+	place.Store(&certloader.Material{Origin: "--cert server.pem", Identity: &tls.Certificate{
+		Certificate: [][]byte{der, gone.Certificate().Raw}, PrivateKey: below.Key, Leaf: leaf,
+	}})
+	err = source.Reload(t.Context())
+	refused, ok := errors.AsType[*certloader.VerifyError](err)
+	if !ok || refused.Reason() != "expired" || !strings.Contains(err.Error(), "gone") {
+		t.Errorf("Reload: %v, want the expired intermediate", err)
 	}
 }

@@ -3,10 +3,25 @@ package sidecar
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync"
+	"time"
+)
+
+// reloadLimit is how long the reload of one tunnel may take. What it waits for then may never come: a disk, a token.
+const reloadLimit = 30 * time.Second
+
+// errReloadLimit is the error of a reload that took longer.
+var errReloadLimit = fmt.Errorf("loading took longer than %v: a file, a token or an agent does not answer", reloadLimit)
+
+// A failed reload is tried again after a pause that doubles from the first to the second: what was in the way may be gone
+// without a file having changed, be it a token, an open file too many, or the time before which a certificate is not valid.
+const (
+	minRetryPause = 5 * time.Second
+	maxRetryPause = time.Minute
 )
 
 // reload runs one reload at a time. Its methods are called by Run's goroutine alone, but for run, which does the work in
@@ -20,13 +35,35 @@ type reload struct {
 	waiting map[*tunnel]bool // have to be reloaded after it
 	causes  []string         // … for these reasons
 	asked   bool             // … because somebody wants to know how it ends
+	retry   *time.Timer      // to try again what failed; stopped while nothing did
+	pause   time.Duration    // before the next try; 0 while nothing failed
 	worker  sync.WaitGroup
 }
 
 // newReload calls changed after each reload.
 func newReload(ctx context.Context, s *Sidecar, changed func()) *reload {
-	return &reload{ctx: ctx, sidecar: s, changed: changed, done: make(chan error, 1), waiting: make(map[*tunnel]bool)}
+	r := &reload{
+		ctx: ctx, sidecar: s, changed: changed, done: make(chan error, 1),
+		waiting: make(map[*tunnel]bool), retry: time.NewTimer(maxRetryPause),
+	}
+	r.retry.Stop()
+	return r
 }
+
+// again has the tunnels reloaded whose latest reload failed.
+func (r *reload) again() {
+	if r.running {
+		return // and its end sets the timer anew
+	}
+	for _, t := range r.sidecar.tunnels {
+		if t.reloadError != nil {
+			r.want(causeRetry, t)
+		}
+	}
+}
+
+// causeRetry is the cause of a reload that nobody asked for and nothing changed for; it is not worth a line of log.
+const causeRetry = "the latest one failed"
 
 // ask has tunnels reloaded for somebody who then looks into the log.
 func (r *reload) ask(cause string, tunnels ...*tunnel) {
@@ -67,11 +104,15 @@ func (r *reload) next() {
 // failure until a reload of its own succeeds. A failure that a timer meets again and again is logged once; whoever asked for
 // the reload is told in any case.
 func (r *reload) run(cause string, asked bool, tunnels []*tunnel) error {
-	r.sidecar.log.Info("reloading", "cause", cause)
-	level := slog.LevelDebug
+	level := slog.LevelInfo
+	if cause == causeRetry {
+		level = slog.LevelDebug
+	}
+	r.sidecar.log.Log(r.ctx, level, "reloading", "cause", cause)
+	level = slog.LevelDebug
 	errs := make([]error, len(tunnels))
 	for i, t := range tunnels {
-		err := r.sidecar.wrapTunnel(t, t.reload(r.ctx))
+		err := r.sidecar.wrapTunnel(t, r.one(t))
 		if err != nil && (asked || t.reloadError == nil || t.reloadError.Error() != err.Error()) {
 			level = slog.LevelError
 		}
@@ -92,13 +133,30 @@ func (r *reload) run(cause string, asked bool, tunnels []*tunnel) error {
 	return errors.Join(standing...)
 }
 
+// one reloads a tunnel, in bounded time.
+func (r *reload) one(t *tunnel) error {
+	ctx, cancel := context.WithTimeoutCause(r.ctx, reloadLimit, errReloadLimit)
+	defer cancel()
+	return t.reload(ctx)
+}
+
 // end takes what run returned.
 func (r *reload) end(standing error) {
 	r.sidecar.state.Reloaded(standing)
 	r.changed()
 	r.running = false
+	if standing == nil {
+		r.pause = 0
+		r.retry.Stop()
+	} else {
+		r.pause = min(max(2*r.pause, minRetryPause), maxRetryPause)
+		r.retry.Reset(r.pause)
+	}
 	r.next()
 }
 
 // wait returns when no reload is in progress.
-func (r *reload) wait() { r.worker.Wait() }
+func (r *reload) wait() {
+	r.retry.Stop()
+	r.worker.Wait()
+}

@@ -92,6 +92,8 @@ func (s *Sidecar) live(ctx context.Context, reload *reload, signals <-chan os.Si
 			reload.want("tunnel "+t.config.Name+" has new material", t)
 		case result := <-reload.done:
 			reload.end(result)
+		case <-reload.retry.C:
+			reload.again()
 		case <-s.shutdown:
 			return "request to /_shutdown", nil
 		case err := <-s.failed:

@@ -426,6 +426,28 @@ func TestReloadTakesNewFilesAndKeepsOldOnesWhenTheyAreBad(t *testing.T) {
 	}
 }
 
+// What was in the way may be gone without a file having changed.
+func TestAFailedReloadIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	r := start(t, dir, serverLine+"--allow-all --no-watch-files")
+	if err := os.Rename(dir+"/server-key.pem", dir+"/away"); err != nil {
+		t.Fatal(err)
+	}
+	r.signals <- syscall.SIGHUP
+	r.waitLog(t, "reload failed", 1)
+	if err := os.Rename(dir+"/away", dir+"/server-key.pem"); err != nil {
+		t.Fatal(err)
+	}
+	r.waitLog(t, "msg=reloaded", 1)
+	if a := r.status(t); a.LastReloadError != "" {
+		t.Errorf("status: %+v", a)
+	}
+	if n := strings.Count(r.log.String(), "msg=reloading"); n != 1 {
+		t.Errorf("the tries made %d lines of log:\n%s", n, r.log)
+	}
+}
+
 func TestTimedReload(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)

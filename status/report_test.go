@@ -104,7 +104,7 @@ func TestStatusOfOneTunnelHasGhostunnelsFields(t *testing.T) {
 		t.Errorf("code %d", code)
 	}
 
-	for _, name := range []string{"time", "started"} {
+	for _, name := range []string{"time", "started", "last_reload_success"} {
 		text, _ := got[name].(string)
 		if at, err := time.Parse(time.RFC3339Nano, text); err != nil || time.Since(at).Abs() > time.Minute {
 			t.Errorf("%s: %v", name, got[name])
@@ -163,13 +163,13 @@ func TestStatusInEachTimeOfLife(t *testing.T) {
 
 	check(503, "initializing")
 	state.Listening()
-	check(200, "listening")
+	check(200, "listening", "last_reload_success")
 	state.Reloading()
-	if got := check(200, "reloading"); got["last_reload"] == "0001-01-01T00:00:00Z" {
+	if got := check(200, "reloading", "last_reload_success"); got["last_reload"] == "0001-01-01T00:00:00Z" {
 		t.Errorf("last_reload %v while reloading", got["last_reload"])
 	}
 	state.Reloaded(errors.New("--cacert ca.pem: no certificate in it"))
-	if got := check(200, "listening", "last_reload_error"); got["last_reload_error"] != "--cacert ca.pem: no certificate in it" {
+	if got := check(200, "listening", "last_reload_error", "last_reload_success"); got["last_reload_error"] != "--cacert ca.pem: no certificate in it" {
 		t.Errorf("last_reload_error %v", got["last_reload_error"])
 	}
 	state.Reloading()

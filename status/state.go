@@ -26,7 +26,7 @@ type moment struct {
 	message     string
 	started     time.Time
 	lastReload  time.Time // the latest attempt; zero before the first
-	lastSuccess time.Time // the latest reload that succeeded; zero before that
+	lastSuccess time.Time // the latest reload that succeeded, the start included; zero before that
 	lastError   string    // of the latest attempt; "" if it succeeded
 	deadline    time.Time // when a drain is cut short; zero: not, or not draining
 }
@@ -41,12 +41,14 @@ func NewState() *State {
 	return &State{now: moment{message: initializing, started: time.Now()}}
 }
 
-// Listening says that every listener accepts connections.
+// Listening says that every listener accepts connections. What was loaded for
+// that counts as a reload that succeeded.
 func (s *State) Listening() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.now.message != stopping {
 		s.now.message = listening
+		s.now.lastSuccess = time.Now()
 	}
 }
 

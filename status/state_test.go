@@ -57,7 +57,7 @@ func TestStateRemembersReloads(t *testing.T) {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		}
-		check(time.Time{}, time.Time{}, "")
+		check(time.Time{}, start, "")
 
 		time.Sleep(10 * time.Second)
 		s.Reloading()
