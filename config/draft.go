@@ -58,11 +58,12 @@ func (d *draft) setFlags(flags []flag) error {
 	return nil
 }
 
-// misplaced is the error for a flag of other commands.
+// misplaced is the error for a flag of other commands. Of those with the same
+// flags, a check is pointed to a check.
 func (d *draft) misplaced(name string) error {
 	var owners []string
 	for _, c := range commands {
-		if !c.check && findSetting(name, c.set) != nil {
+		if wrongKind := c.set&inTunnel != 0 && c.check != d.command.check; !wrongKind && findSetting(name, c.set) != nil {
 			owners = append(owners, "sallyport "+c.name)
 		}
 	}

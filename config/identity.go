@@ -55,19 +55,23 @@ type AutoTLS struct {
 // itself, so it makes none.
 func (i Identity) IsZero() bool { return len(i.sources()) == 0 }
 
-// sources are the flags of the identities that i has.
+// sources are the flags of the identities that i has, or has a part of.
 func (i Identity) sources() [][]string {
 	var flags [][]string
 	if i.Keystore != "" {
 		flags = append(flags, []string{"keystore"})
 	}
 	switch {
-	case i.Cert != "" && i.Key == "" && i.PKCS11.Module != "":
-		flags = append(flags, []string{"cert", "pkcs11-module"})
-	case i.Cert != "" || i.Key != "":
+	case i.Cert != "" && i.Key != "":
 		flags = append(flags, []string{"cert", "key"})
+	case i.Cert != "" && i.PKCS11.Module != "":
+		flags = append(flags, []string{"cert", "pkcs11-module"})
+	case i.Cert != "":
+		flags = append(flags, []string{"cert"})
+	case i.Key != "":
+		flags = append(flags, []string{"key"})
 	}
-	if i.PKCS11.Module != "" && i.Key != "" {
+	if i.PKCS11.Module != "" && (i.Cert == "" || i.Key != "") {
 		flags = append(flags, []string{"pkcs11-module"})
 	}
 	if i.WorkloadAPI.Use {
@@ -107,9 +111,6 @@ func (i Identity) LogValue() slog.Value {
 func (d *draft) checkIdentity() error {
 	d.settleWorkloadAPI()
 	id := &d.tunnel.Identity
-	if err := d.checkParts(); err != nil {
-		return err
-	}
 	sources := [][]string{{"keystore"}, {"cert", "key"}, {"cert", "pkcs11-module"}, {"use-workload-api"}}
 	if d.tunnel.Mode == Server {
 		sources = append(sources, []string{"auto-acme-cert"}, []string{"auto-tls"})
@@ -131,13 +132,17 @@ func (d *draft) checkIdentity() error {
 			given = append(given, d.name("disable-authentication"))
 		}
 	}
-	switch len(given) {
-	case 0:
-		return fmt.Errorf("no identity: give %s", either(offered))
-	case 1:
-		return nil
+	// To complete one of several identities would not help.
+	if len(given) > 1 {
+		return fmt.Errorf("more than one identity: %s; give one of them", strings.Join(given, ", "))
 	}
-	return fmt.Errorf("more than one identity: %s; give one of them", strings.Join(given, ", "))
+	if err := d.checkParts(); err != nil {
+		return err
+	}
+	if len(given) == 0 {
+		return fmt.Errorf("no identity: give %s", either(offered))
+	}
+	return nil
 }
 
 // settleWorkloadAPI has an address stand for the wish to use it. The variable

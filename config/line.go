@@ -201,9 +201,20 @@ func checkValue(args []string, next *kingpin.Token) error {
 	case !ok || s == nil || s.isSwitch():
 		return nil
 	case next.IsFlag() && findFlag(next.Value) == nil:
+		if value := args[last]; !s.secret && isNegative(value) {
+			d := draft{from: make(map[string]string)}
+			if err := d.set(s, "--"+name, value); err != nil {
+				return err
+			}
+		}
 		return fmt.Errorf("--%s: the value is missing, or begins with -; write --%[1]s=%s", name, s.value)
 	}
 	return fmt.Errorf("--%s: the value is missing; write --%[1]s=%s", name, s.value)
+}
+
+// isNegative tells whether text begins as a number below 0 does.
+func isNegative(text string) bool {
+	return len(text) > 1 && text[0] == '-' && '0' <= text[1] && text[1] <= '9'
 }
 
 // endsInSecret tells whether what follows may be the rest of a secret that was
