@@ -164,6 +164,18 @@ func (c *crl) signedBy(issuer *x509.Certificate) bool {
 	return signed
 }
 
+// revokes reports whether the list has cert's serial number. Whether it is about
+// cert at all is for the caller to know.
+func (c *crl) revokes(cert *x509.Certificate) bool {
+	_, revoked := c.revoked[serialText(cert.SerialNumber)]
+	return revoked
+}
+
+// refuse is the refusal of a certificate that the list revokes.
+func (c *crl) refuse(cert *x509.Certificate) *VerifyError {
+	return &VerifyError{Certificate: cert, reason: reasonRevoked, detail: c.revoked[serialText(cert.SerialNumber)].String()}
+}
+
 // checkDates returns nil if the list is good now, else what is wrong.
 func (c *crl) checkDates(now time.Time) *VerifyError {
 	switch {

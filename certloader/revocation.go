@@ -3,7 +3,6 @@ package certloader
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"slices"
@@ -156,8 +155,8 @@ func (s *crls) checkOne(cert, issuer *x509.Certificate, now time.Time) *VerifyEr
 			problem = &VerifyError{reason: reasonCRLInvalid, detail: list.String() + " does not bear the signature of its issuer"}
 			continue
 		}
-		if entry, revoked := list.revoked[serialText(cert.SerialNumber)]; revoked {
-			return &VerifyError{reason: reasonRevoked, detail: entry.String()}
+		if list.revokes(cert) {
+			return list.refuse(cert)
 		}
 		if err := list.checkDates(now); err != nil {
 			problem = err
@@ -230,65 +229,4 @@ func (s *crls) equal(other *crls) bool {
 		return s == other
 	}
 	return slices.EqualFunc(s.all, other.all, func(a, b *crl) bool { return bytes.Equal(a.list.Raw, b.list.Raw) })
-}
-
-// Revoked returns a [*VerifyError] with reason revoked if a certificate in the
-// chain of a peer, which was let in before, is revoked by now. Lists that are
-// missing or have expired are no reason to part from it, and neither is trust
-// that has changed since.
-func (s *Source) Revoked(cs tls.ConnectionState) error {
-	current := s.current.Load()
-	if current.crls == nil || len(cs.PeerCertificates) == 0 {
-		return nil
-	}
-	// What is asked is who issued what, not whether all of it is valid still.
-	then := cs.PeerCertificates[0].NotBefore
-	for _, cert := range cs.PeerCertificates[1:] {
-		if cert.NotBefore.After(then) {
-			then = cert.NotBefore
-		}
-	}
-	chains, err := current.chains(cs.PeerCertificates, x509.ExtKeyUsageAny, then)
-	if err != nil {
-		return nil //nolint:nilerr // a chain that holds no more has no revocation to it
-	}
-	_, err = current.crls.filter(chains, time.Now())
-	if refusal, ok := err.(*VerifyError); ok && refusal.reason == reasonRevoked { //nolint:errorlint // filter's own
-		return refusal
-	}
-	return nil
-}
-
-// CRL describes one revocation list in use, for reports.
-type CRL struct {
-	Path       string // the file it is from
-	Issuer     string // distinguished name, as RFC 2253 writes it
-	Number     string // hexadecimal; empty if it has none
-	ThisUpdate time.Time
-	NextUpdate time.Time // from then on its issuer's certificates are refused
-	Entries    int       // how many certificates it revokes
-}
-
-// CRLs describes the revocation lists in use now.
-func (s *Source) CRLs() []CRL {
-	current := s.current.Load().crls
-	if current == nil {
-		return nil
-	}
-	var out []CRL
-	for _, list := range current.all {
-		number := ""
-		if list.list.Number != nil {
-			number = list.list.Number.Text(16)
-		}
-		out = append(out, CRL{
-			Path:       list.file,
-			Issuer:     list.list.Issuer.String(),
-			Number:     number,
-			ThisUpdate: list.list.ThisUpdate,
-			NextUpdate: list.list.NextUpdate,
-			Entries:    len(list.revoked),
-		})
-	}
-	return out
 }

@@ -378,46 +378,6 @@ func TestCRLsDescribesTheListsInUse(t *testing.T) {
 	}
 }
 
-func TestRevokedFindsOpenConnections(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := newBranch(t)
-		alice := issue(t, b.sub, devpki.Request{CommonName: "alice", NotAfter: time.Now().Add(time.Hour)})
-		open := tls.ConnectionState{PeerCertificates: append([]*x509.Certificate{alice.Leaf}, alice.Chain...)}
-		goodRoot, goodSub := crlOf(t, b.root, nil), crlOf(t, b.sub, nil)
-		revokes := crlOf(t, b.sub, nil, alice.Leaf)
-		revoked := func(m *certloader.Material, cs tls.ConnectionState, lists ...[]byte) string {
-			t.Helper()
-			return reason(newRevocable(t, m, lists...).Revoked(cs))
-		}
-		trust := material(nil, b.root)
-		for name, test := range map[string]struct{ got, want string }{
-			"nobody revoked":       {revoked(trust, open, goodRoot, goodSub), "none"},
-			"leaf revoked":         {revoked(trust, open, goodRoot, revokes), "revoked"},
-			"intermediate revoked": {revoked(trust, open, crlOf(t, b.root, nil, b.sub.Certificate()), goodSub), "revoked"},
-			"list missing":         {revoked(trust, open, goodRoot), "none"},
-			"no certificate":       {revoked(trust, tls.ConnectionState{}, goodRoot, revokes), "none"},
-			"trust gone":           {revoked(material(nil, newCA(t, devpki.Options{})), open, goodRoot, revokes), "none"},
-		} {
-			if test.got != test.want {
-				t.Errorf("%s: %s, want %s", name, test.got, test.want)
-			}
-		}
-		plain, _ := newSource(t, trust)
-		if err := plain.Revoked(open); err != nil {
-			t.Errorf("without lists: %v", err)
-		}
-		time.Sleep(2 * time.Hour) // it outlives its certificate, and is revoked nonetheless
-		if got := revoked(trust, open, goodRoot, revokes); got != "revoked" {
-			t.Errorf("after the certificate's end: %s", got)
-		}
-		time.Sleep(48 * time.Hour)
-		if got := revoked(trust, open, goodRoot, goodSub); got != "none" {
-			t.Errorf("with a list that has expired: %s", got)
-		}
-	})
-}
-
 func TestRefusalsDoNotRepeatWhatPeersChose(t *testing.T) {
 	t.Parallel()
 	ca := newCA(t, devpki.Options{})
