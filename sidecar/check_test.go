@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
@@ -154,6 +155,42 @@ func TestCheckFindsWhatWouldNotWork(t *testing.T) {
 				t.Errorf("an error of several lines: %q", err)
 			}
 		})
+	}
+}
+
+func TestTheReportTellsWhichListsCount(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	now := time.Now()
+	root, err := devpki.NewCA(devpki.Options{CommonName: "root"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub, err := root.Intermediate(devpki.Options{CommonName: "sub"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := sub.Issue(devpki.Request{CommonName: "web", DNSNames: []string{"localhost"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: sub.Certificate().Raw})
+	write(t, dir, map[string][]byte{"ca.pem": trust, "server.pem": id.CertPEM(), "server-key.pem": id.KeyPEM()})
+	writeCRL(t, filepath.Join(dir, "above"), root, now.Add(-time.Hour))
+	writeCRL(t, filepath.Join(dir, "expired"), sub, now.Add(-time.Hour))
+	writeCRL(t, filepath.Join(dir, "fresh"), sub, now.Add(day))
+
+	var out strings.Builder
+	if err := Check(t.Context(), parse(t, dir, checkServer+"--crl @/above --crl @/expired --crl @/fresh"), &out); err != nil {
+		t.Errorf("Check: %v", err)
+	}
+	for _, want := range []string{"WARNING    it counts for nobody", "another list of that issuer lasts longer", "first to run out: --crl " + dir + "/fresh"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report has no %q:\n%s", want, &out)
+		}
+	}
+	if err := Check(t.Context(), parse(t, dir, checkServer+"--crl @/expired"), &out); err == nil || !strings.Contains(err.Error(), "/expired: expired at ") {
+		t.Errorf("Check with an expired list alone: %v", err)
 	}
 }
 

@@ -96,6 +96,14 @@ func (c *checkup) revocation(crls []certloader.CRL) {
 	for _, crl := range crls {
 		c.line("  crl          --crl %s: %s, until %s (%s), issued by %s", crl.Path, count(crl.Entries, "revoked certificate"),
 			date(crl.NextUpdate), left(crl.NextUpdate, c.now), crl.Issuer)
+		switch {
+		case crl.Unused:
+			c.line("    %-10s it counts for nobody: its issuer is above the trusted CAs; --cacert has to name it too", "WARNING")
+			continue
+		case crl.Superseded:
+			c.line("    %-10s another list of that issuer lasts longer", "")
+			continue
+		}
 		c.ends = append(c.ends, ending{"--crl " + crl.Path, crl.NextUpdate})
 		switch {
 		case !crl.NextUpdate.After(c.now):

@@ -17,7 +17,7 @@ const (
 	expiryLook = time.Hour
 )
 
-// expiry warns of what will run out soon, or has: each thing once a day.
+// expiry warns of what will run out soon, or has, and of lists that nothing will come of: each thing once a day.
 type expiry struct {
 	log     *slog.Logger
 	tunnels []*tunnel
@@ -63,18 +63,24 @@ func (e *expiry) look(now time.Time) {
 			}
 			sum := sha256.Sum256(c.X509.Raw)
 			if e.due(t.config.Name+" "+c.Role+" "+string(sum[:]), now) {
-				log.Warn(expiryMessage("a certificate", c.NotAfter, now),
+				log.Warn(expiryMessage(c.NotAfter, now),
 					"role", c.Role, "subject", c.Subject, "serial", c.Serial, "not_after", c.NotAfter, "days_left", daysLeft(c.NotAfter, now))
 			}
 		}
 		for _, crl := range t.source.CRLs() {
+			key := t.config.Name + " crl " + crl.Path + " " + crl.Issuer
+			switch {
+			case crl.Unused:
+				if e.due(key, now) {
+					log.Warn("a revocation list counts for nobody: its issuer is above the trusted CAs; --cacert has to name it too",
+						"crl", crl.Path, "issuer", crl.Issuer)
+				}
 			// Lists last for days at most times: there is no early sign that the next one will not come.
-			if crl.NextUpdate.After(now) {
-				continue
-			}
-			if e.due(t.config.Name+" crl "+crl.Issuer, now) {
-				log.Warn("a revocation list has run out; peers with certificates of its issuer are refused",
-					"issuer", crl.Issuer, "next_update", crl.NextUpdate)
+			case !crl.NextUpdate.After(now) && !crl.Superseded:
+				if e.due(key, now) {
+					log.Warn("a revocation list has run out; peers with certificates of its issuer are refused",
+						"crl", crl.Path, "issuer", crl.Issuer, "next_update", crl.NextUpdate)
+				}
 			}
 		}
 	}
@@ -103,11 +109,11 @@ func notice(life time.Duration, renewed bool) time.Duration {
 	return expiryNotice
 }
 
-func expiryMessage(what string, end, now time.Time) string {
+func expiryMessage(end, now time.Time) string {
 	if end.After(now) {
-		return what + " will expire soon"
+		return "a certificate will expire soon"
 	}
-	return what + " has expired"
+	return "a certificate has expired"
 }
 
 // daysLeft is how many whole days are left until a time; less than 0 after it.

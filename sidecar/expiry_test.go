@@ -2,8 +2,12 @@ package sidecar
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/x509"
 	"log/slog"
+	"math/big"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -108,5 +112,77 @@ func TestWhatRenewsItselfIsWarnedAboutWhenThatIsOverdue(t *testing.T) {
 	e.look(start.Add(life * 8 / 10))
 	if n := strings.Count(log.String(), "level=WARN"); n != 2 {
 		t.Errorf("%d warnings, want 2: %s", n, &log)
+	}
+}
+
+// listed is a tunnel that trusts the CA and has those lists of revocation, by the names of their files.
+func listed(t *testing.T, trusted *x509.Certificate, lists ...string) *tunnel {
+	t.Helper()
+	pool := x509.NewCertPool()
+	pool.AddCert(trusted)
+	provider := held{certloader.Material{Roots: pool, CAs: []*x509.Certificate{trusted}}}
+	source, err := certloader.New(t.Context(), certloader.WithCRLs(provider, lists...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = source.Close() })
+	return &tunnel{config: &config.Tunnel{Name: "server"}, source: source}
+}
+
+// writeCRL writes an empty list of the CA's that ends then.
+func writeCRL(t *testing.T, path string, ca *devpki.CA, end time.Time) string {
+	t.Helper()
+	template := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: end.Add(-2 * day), NextUpdate: end}
+	der, err := x509.CreateRevocationList(rand.Reader, template, ca.Certificate(), ca.Key())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, der, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestListsThatLetNobodyThroughOrCountForNobodyAreWarnedAbout(t *testing.T) {
+	t.Parallel()
+	now, dir := time.Now(), t.TempDir()
+	root, err := devpki.NewCA(devpki.Options{CommonName: "root"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub, err := root.Intermediate(devpki.Options{CommonName: "sub"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expired := writeCRL(t, filepath.Join(dir, "expired"), sub, now.Add(-time.Hour))
+	fresh := writeCRL(t, filepath.Join(dir, "fresh"), sub, now.Add(day))
+	above := writeCRL(t, filepath.Join(dir, "above"), root, now.Add(-time.Hour))
+
+	for _, test := range []struct {
+		name     string
+		lists    []string
+		want     string // the warning; empty is none
+		file     string
+		measured int
+	}{
+		{name: "good", lists: []string{fresh}, measured: 1},
+		{name: "run out", lists: []string{expired}, want: "a revocation list has run out", file: expired, measured: 1},
+		{name: "run out, and replaced", lists: []string{expired, fresh}, measured: 1},
+		{name: "of an issuer above the trust", lists: []string{fresh, above}, want: "a revocation list counts for nobody", file: above, measured: 1},
+	} {
+		listing := listed(t, sub.Certificate(), test.lists...)
+		var log syncBuffer
+		e := newExpiry(slog.New(slog.NewTextHandler(&log, nil)), []*tunnel{listing})
+		e.look(now)
+		e.look(now.Add(time.Hour))
+		if n := strings.Count(log.String(), "level=WARN"); (n == 0) != (test.want == "") || n > 1 {
+			t.Errorf("%s: %d warnings: %s", test.name, n, &log)
+		}
+		if !strings.Contains(log.String(), test.want) || !strings.Contains(log.String(), test.file) {
+			t.Errorf("%s: warned %q, want %q with %q", test.name, &log, test.want, test.file)
+		}
+		if got := listing.measured().CRLs(); len(got) != test.measured {
+			t.Errorf("%s: %d lists are measured, want %d", test.name, len(got), test.measured)
+		}
 	}
 }

@@ -230,6 +230,9 @@ func (t *tunnel) measured() metrics.Tunnel {
 		CRLs: func() []metrics.CRL {
 			var out []metrics.CRL
 			for _, crl := range t.source.CRLs() {
+				if crl.Superseded || crl.Unused { // nothing ends with it
+					continue
+				}
 				out = append(out, metrics.CRL{Issuer: crl.Issuer, NextUpdate: crl.NextUpdate})
 			}
 			return out
