@@ -163,12 +163,9 @@ func TestCertificatesDescribesWhatIsInUse(t *testing.T) {
 	if got := source.Certificates(); !slices.EqualFunc(got, want, same) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
-	if !source.HasIdentity() {
-		t.Error("HasIdentity is false")
-	}
 	swap(t, source, files, material(nil, nil))
-	if got := source.Certificates(); len(got) != 0 || source.HasIdentity() {
-		t.Errorf("with neither identity nor trust: %v, HasIdentity %t", got, source.HasIdentity())
+	if got := source.Certificates(); len(got) != 0 {
+		t.Errorf("with neither identity nor trust: %v", got)
 	}
 }
 
