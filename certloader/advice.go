@@ -15,6 +15,7 @@ var advice = []struct {
 }{
 	{keystore.ErrPassword, "; give the right one by --storepass or --storepass-file"},
 	{keystore.ErrPasswordOrDamage, "; give the right one by --storepass or --storepass-file"},
+	{keystore.ErrNoPassword, "; give it by --storepass-file or --storepass"},
 	{keystore.ErrEncrypted, "; give its password by --storepass or --storepass-file"},
 	{keystore.ErrBinary, ", which its name must tell: .der, .p7b or, for --keystore, .p12"},
 	{keystore.ErrWholeIdentity, ": a key with its chain goes with --keystore, and keytool or openssl pkcs12 makes PEM of certificates alone"},

@@ -37,6 +37,10 @@ func TestErrorsSayWhichFlagHelps(t *testing.T) {
 			certloader.FileOptions{Keystore: keystore, Password: "wrong"},
 			"--keystore " + keystore + ": wrong password; give the right one by --storepass or --storepass-file",
 		},
+		"a keystore without its password": {
+			certloader.FileOptions{Keystore: keystore},
+			"--keystore " + keystore + ": the keystore needs a password; give it by --storepass-file or --storepass",
+		},
 		"a wrong password, or damage": {
 			certloader.FileOptions{Cert: cert, Key: key, Password: "wrong"},
 			"--key " + key + ": wrong password, or the file is damaged; give the right one by --storepass or --storepass-file",

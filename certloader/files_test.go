@@ -319,7 +319,7 @@ func TestBadFiles(t *testing.T) {
 			file("with a key encrypted as of old", append(id.CertPEM(), legacy...), want)
 			file("with a key that does not parse", append(id.CertPEM(), pemBlock("PRIVATE KEY", []byte("garbage"))...), "not a private key")
 			file("with an OpenSSH key", append(id.CertPEM(), pemBlock("OPENSSH PRIVATE KEY", []byte("garbage"))...), "OPENSSH PRIVATE KEY")
-			file("with a key that cannot sign", append(id.CertPEM(), exchange...), "cannot sign")
+			file("with a key that cannot sign", append(id.CertPEM(), exchange...), "is X25519, which TLS here cannot use")
 			file("with the key of another", append(id.CertPEM(), other.KeyPEM()...), "fits no certificate")
 		}
 	}
@@ -339,7 +339,7 @@ func TestBadFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	container("PKCS#12 under another password", "s.p12", bag, "wrong-secret", "wrong password; give the right one by --storepass")
-	container("PKCS#12 without its password", "s.p12", bag, "", "wrong password")
+	container("PKCS#12 without its password", "s.p12", bag, "", "needs a password")
 	container("PKCS#12 under a password that none can have", "s.p12", bag, "\U0001F511", "PKCS#12")
 	container("PKCS#12 empty", "s.p12", nil, "right", "empty")
 	container("PKCS#12 truncated", "s.p12", half(bag), "right", "not a PKCS#12 keystore, or a damaged one")
@@ -350,7 +350,7 @@ func TestBadFiles(t *testing.T) {
 	container("PEM that is PKCS#12 under another password", "s.pem", bag, "wrong-secret", "wrong password; give the right one by --storepass")
 	container("JCEKS under another name", "s.p12", []byte("\xce\xce\xce\xce\x00\x00\x00\x02"), "right", "truncated Java keystore")
 	container("PKCS#12 with the key of another", "s.p12", mismatched, "right", "fits no certificate")
-	container("PKCS#12 without a key", "s.p12", trustStore, "right", "private key missing")
+	container("PKCS#12 without a key", "s.p12", trustStore, "right", "no private key in it")
 	container("keystore of no known format", "s.keystore", []byte("garbage"), "right", "neither PEM, PKCS#12, JKS nor JCEKS")
 
 	for _, test := range tests {

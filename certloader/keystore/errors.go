@@ -11,6 +11,10 @@ var (
 	// ErrPasswordOrDamage is ErrPassword where nothing tells the two apart.
 	ErrPasswordOrDamage = errors.New("wrong password, or the file is damaged")
 
+	// ErrNoPassword is a keystore that opens with a password alone, where there is
+	// none.
+	ErrNoPassword = errors.New("the keystore needs a password")
+
 	// ErrEncrypted is a private key that needs a password, where there is none.
 	ErrEncrypted = errors.New("the private key is encrypted")
 

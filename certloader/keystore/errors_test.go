@@ -29,6 +29,8 @@ func TestErrorsThatCallersHaveAdviceOn(t *testing.T) {
 	}{
 		"PKCS#12 under another password": {identity(bag, "s.p12", "wrong"), ErrPassword},
 		"JKS under another password":     {identity(java, "s.jks", "wrong"), ErrPasswordOrDamage},
+		"PKCS#12 without its password":   {identity(bag, "s.p12", ""), ErrNoPassword},
+		"JKS without its password":       {identity(java, "s.jks", ""), ErrNoPassword},
 		"a key under another password":   {privateKey(encrypted, "k.der", "wrong"), ErrPasswordOrDamage},
 		"an encrypted key":               {privateKey(encrypted, "k.der", ""), ErrEncrypted},
 		"the key of another":             {identity(append(stranger.KeyPEM(), id.CertPEM()...), "s.pem", ""), ErrMismatch},

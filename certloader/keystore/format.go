@@ -11,7 +11,7 @@ type format int
 
 const (
 	formatUnknown format = iota
-	formatPEM            // blocks of any kind
+	formatPEM            // blocks of any kind, or text that may have been some
 	formatDER            // certificates, or a private key
 	formatPKCS7          // certificates in DER
 	formatPKCS12         // a keystore
@@ -45,7 +45,7 @@ func formatOf(name string, data []byte) format {
 // contentFormat tells by its first bytes what data is; it may be cut short.
 func contentFormat(data []byte) format {
 	switch {
-	case bytes.Contains(data, []byte(pemBegin)):
+	case bytes.Contains(data, []byte(pemBegin)), isUTF16(data):
 		return formatPEM
 	case isJavaKeystore(data):
 		return formatJava

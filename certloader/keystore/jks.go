@@ -70,6 +70,9 @@ func parseJavaKeystore(data []byte, password string) (*tls.Certificate, error) {
 		if err != nil && !errors.Is(err, errJavaSecretKey) {
 			return nil, fmt.Errorf("truncated or damaged Java keystore: %w", err)
 		}
+		if password == "" {
+			return nil, ErrNoPassword
+		}
 		return nil, ErrPasswordOrDamage
 	}
 	switch {

@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/x509"
 	"errors"
@@ -46,7 +47,7 @@ func parsePlainKey(der []byte) (crypto.Signer, error) {
 	}
 	key, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
-		return nil, errNoKey
+		return nil, cmp.Or(foreignAlgorithm(der), errNoKey)
 	}
 	return signer(key)
 }

@@ -38,8 +38,8 @@ import (
 // keystore, or the key in PEM if that is encrypted. The chain is put in order,
 // as [Pair] does.
 //
-// An error may be [ErrPassword], [ErrPasswordOrDamage], [ErrEncrypted],
-// [ErrMismatch], [ErrBinary] or [ErrHalfIdentity].
+// An error may be [ErrPassword], [ErrPasswordOrDamage], [ErrNoPassword],
+// [ErrEncrypted], [ErrMismatch], [ErrBinary] or [ErrHalfIdentity].
 func Identity(data []byte, name, password string) (*tls.Certificate, error) {
 	switch formatOf(name, data) {
 	case formatPEM:

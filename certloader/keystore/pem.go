@@ -22,8 +22,10 @@ type PEM []*pem.Block
 
 // ParsePEM reads all blocks, of whatever type, of which there is one at least.
 // pem.Decode passes over those that it cannot read; here they are an error, lest
-// a damaged file load as a shorter one. Of DER the error is [ErrBinary].
+// a damaged file load as a shorter one. Of DER the error is [ErrBinary]. The mark
+// that Windows' editors put before UTF-8 is passed over.
 func ParsePEM(data []byte) (PEM, error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	var blocks PEM
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		blocks = append(blocks, block)
@@ -32,12 +34,37 @@ func ParsePEM(data []byte) (PEM, error) {
 	switch {
 	case begins == 0 && looksLikeDER(data):
 		return nil, ErrBinary
+	case begins == 0 && isUTF16(data):
+		return nil, errors.New("text in UTF-16, not PEM; save it as ASCII or UTF-8")
+	case begins != len(blocks) && beginsWithinLine(data):
+		return nil, fmt.Errorf("%d of %d PEM blocks can be read: a -----BEGIN stands behind other text on its line; put a line break before it", len(blocks), max(begins, ends))
 	case begins != len(blocks) || ends != len(blocks):
 		return nil, fmt.Errorf("truncated or damaged: %d of %d PEM blocks can be read", len(blocks), max(begins, ends))
 	case len(blocks) == 0:
 		return nil, errors.New("no PEM block in it")
 	}
 	return blocks, nil
+}
+
+// isUTF16 reports whether data begins with the mark of UTF-16, in either order
+// of bytes. No other format begins so.
+func isUTF16(data []byte) bool {
+	return bytes.HasPrefix(data, []byte{0xff, 0xfe}) || bytes.HasPrefix(data, []byte{0xfe, 0xff})
+}
+
+// beginsWithinLine reports whether a block begins where no line does, and so
+// cannot be read.
+func beginsWithinLine(data []byte) bool {
+	for {
+		i := bytes.Index(data, []byte(pemBegin))
+		if i < 0 {
+			return false
+		}
+		if i > 0 && data[i-1] != '\n' {
+			return true
+		}
+		data = data[i+len(pemBegin):]
+	}
 }
 
 // certificates returns the certificates in the file, of which there must be one,

@@ -21,9 +21,16 @@ func parsePKCS12(data []byte, password string) (*tls.Certificate, error) {
 		return nil, err
 	}
 	key, first, others, err := pkcs12.DecodeChain(data, password)
+	wrong := errors.Is(err, pkcs12.ErrIncorrectPassword) || errors.Is(err, pkcs12.ErrDecryption)
 	switch {
-	case errors.Is(err, pkcs12.ErrIncorrectPassword), errors.Is(err, pkcs12.ErrDecryption):
+	case wrong && password == "":
+		return nil, ErrNoPassword
+	case wrong:
 		return nil, ErrPassword
+	case err != nil && strings.HasSuffix(err.Error(), "private key missing"):
+		return nil, errors.New("no private key in it; it holds certificates alone")
+	case err != nil && strings.HasSuffix(err.Error(), "certificate missing"):
+		return nil, errors.New("no certificate in it")
 	case err != nil:
 		return nil, fmt.Errorf("not a PKCS#12 keystore, or a damaged one: %w", err)
 	}
