@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
+	"os"
 	"strings"
 
 	"sync/atomic"
@@ -47,7 +48,8 @@ type ACMEOptions struct {
 	RenewCheckInterval time.Duration
 
 	// Storage is the directory that keeps account, certificate and key. Empty is
-	// certmagic in $XDG_DATA_HOME, or else in ~/.local/share.
+	// certmagic in $XDG_DATA_HOME, or else in ~/.local/share; that there is neither
+	// is an error.
 	Storage string
 
 	// Stored has the certificate taken from Storage alone, for a look at what is
@@ -110,6 +112,8 @@ func newACME(opts ACMEOptions) (*acme, error) {
 		return nil, fmt.Errorf("--auto-acme-cert %s: needs --auto-acme-email too", domain)
 	case !opts.Agreed:
 		return nil, fmt.Errorf("--auto-acme-cert %s: needs --auto-acme-agree-to-tos too", domain)
+	case opts.Storage == "" && !hasDataHome():
+		return nil, fmt.Errorf("--auto-acme-cert %s: no directory to keep the certificate in: neither XDG_DATA_HOME nor HOME is set; set XDG_DATA_HOME to one that lasts", domain)
 	}
 	opts.Domain = domain
 	if opts.Log == nil {
@@ -152,6 +156,14 @@ func newACME(opts ACMEOptions) (*acme, error) {
 		Logger:  zap.NewNop(),
 	})
 	return a, nil
+}
+
+// hasDataHome reports whether the environment names a directory for what is to
+// be kept. Without one certmagic would take the working directory, whatever that
+// is.
+func hasDataHome() bool {
+	_, err := os.UserHomeDir()
+	return err == nil || os.Getenv("XDG_DATA_HOME") != ""
 }
 
 // begin sees to it that there is a certificate in the Storage.

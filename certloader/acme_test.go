@@ -103,6 +103,20 @@ func TestACMERefusesWhatNoCAWouldIssue(t *testing.T) {
 	}
 }
 
+func TestACMEWantsADirectoryToKeepThingsIn(t *testing.T) {
+	for _, name := range []string{"HOME", "USERPROFILE", "home", "XDG_DATA_HOME"} {
+		t.Setenv(name, "")
+	}
+	inBubble(t, func(t *testing.T) {
+		opts := acmeOptions(t)
+		opts.Storage, opts.Stored = "", true
+		_, err := certloader.ACME(t.Context(), opts)
+		if err == nil || !strings.Contains(err.Error(), "set XDG_DATA_HOME to one that lasts") {
+			t.Errorf("without a directory: %v", err)
+		}
+	})
+}
+
 func TestACMETriesFiveTimesAtStart(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
