@@ -113,6 +113,7 @@ func (c *checkup) tunnel(ctx context.Context, t *config.Tunnel) {
 	c.identity(t, chain, cas)
 	c.trust(t, cas)
 	c.revocation(source.CRLs())
+	c.missingLists(t, chain, cas, source.CRLs())
 	if err := source.Close(); err != nil {
 		c.problem(err)
 	}

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
@@ -37,11 +38,14 @@ func (c *checkup) identity(t *config.Tunnel, chain, cas []*x509.Certificate) {
 		}
 		c.certificate(label, "certificate", cert)
 		if fault := validity(cert, c.now); fault != "" {
-			c.problem(fmt.Errorf("%s: %s %s", from, cert.Subject, fault))
+			c.problem(fmt.Errorf("%s: %s %s", from, title(cert), fault))
+		}
+		if fault := weakness(cert); fault != "" {
+			c.problem(fmt.Errorf("%s: %s %s", from, title(cert), fault))
 		}
 		issued := func(child *x509.Certificate) bool { return child.CheckSignatureFrom(cert) == nil }
 		if i > 0 && !slices.ContainsFunc(chain[:i], issued) {
-			c.problem(fmt.Errorf("%s: %s is in the chain but issued nothing in it", from, cert.Subject))
+			c.problem(fmt.Errorf("%s: %s is in the chain but issued nothing in it", from, title(cert)))
 		}
 	}
 	last := chain[len(chain)-1]
@@ -50,9 +54,13 @@ func (c *checkup) identity(t *config.Tunnel, chain, cas []*x509.Certificate) {
 		trusted = ", which is trusted here too"
 	}
 	c.line("    %-10s %s%s", "issued by", last.Issuer, trusted)
-	usage, peers := x509.ExtKeyUsageServerAuth, "clients"
+	usage, peers := x509.ExtKeyUsageServerAuth, peersOf(t)
 	if t.Mode == config.Client {
-		usage, peers = x509.ExtKeyUsageClientAuth, "servers"
+		usage = x509.ExtKeyUsageClientAuth
+	}
+	if end := openEnd(chain, cas); end != nil && !renewsItself(&t.Identity) {
+		c.line("    %-10s the chain ends at %s, whose issuer %s is not in it, nor trusted here: if that is no root, add it, or %s will refuse the certificate",
+			"NOTE", title(end), end.Issuer, peers)
 	}
 	if !goodFor(leaf, usage) {
 		c.problem(fmt.Errorf("%s: %s will refuse the certificate: its extended key usage leaves out what %s mode needs", from, peers, t.Mode))
@@ -116,8 +124,8 @@ func (c *checkup) revocation(crls []certloader.CRL) {
 
 // certificate reports until when one certificate is good.
 func (c *checkup) certificate(label, what string, cert *x509.Certificate) {
-	c.line("    %-10s %s, until %s (%s)", label, cert.Subject, date(cert.NotAfter), left(cert.NotAfter, c.now))
-	c.ends = append(c.ends, ending{what + " " + cert.Subject.String(), cert.NotAfter})
+	c.line("    %-10s %s, until %s (%s)", label, title(cert), date(cert.NotAfter), left(cert.NotAfter, c.now))
+	c.ends = append(c.ends, ending{what + " " + title(cert), cert.NotAfter})
 }
 
 // identityFlag says where the identity comes from, as the operator wrote it.
@@ -154,17 +162,68 @@ func goodFor(cert *x509.Certificate, usage x509.ExtKeyUsage) bool {
 		slices.Contains(cert.ExtKeyUsage, usage) || slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageAny)
 }
 
-// names are what a certificate is for: its subject alternative names, or else its common name.
+// weakness is what has peers refuse a certificate's key; "" is nothing. OpenSSL does from its security level 2 on, which is
+// what distributions set.
+func weakness(cert *x509.Certificate) string {
+	if key, ok := cert.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() < 2048 {
+		return fmt.Sprintf("has an RSA key of %d bits, and peers refuse less than 2048", key.N.BitLen())
+	}
+	return ""
+}
+
+// openEnd returns the certificate where the chain ends without having led to a root, or to a CA that is trusted here or by
+// the system; nil if it has led to one.
+func openEnd(chain, cas []*x509.Certificate) *x509.Certificate {
+	top := chain[0]
+	for _, cert := range chain[1:] {
+		if top.CheckSignatureFrom(cert) == nil {
+			top = cert
+		}
+	}
+	issued := func(ca *x509.Certificate) bool { return top.Equal(ca) || top.CheckSignatureFrom(ca) == nil }
+	if bytes.Equal(top.RawSubject, top.RawIssuer) || slices.ContainsFunc(cas, issued) {
+		return nil
+	}
+	if _, err := top.Verify(x509.VerifyOptions{KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err == nil {
+		return nil
+	}
+	return top
+}
+
+// peersOf is what those are called at the other end of the tunnel's TLS.
+func peersOf(t *config.Tunnel) string {
+	if t.Mode == config.Client {
+		return "servers"
+	}
+	return "clients"
+}
+
+// title is what a certificate is called: by its subject or, where it has none, by one of its names or its serial number.
+func title(cert *x509.Certificate) string {
+	if subject := cert.Subject.String(); subject != "" {
+		return subject
+	}
+	if all := alternativeNames(cert); len(all) > 0 {
+		return all[0]
+	}
+	return "serial number " + cert.SerialNumber.Text(16)
+}
+
+// names are what a certificate is for.
 func names(cert *x509.Certificate) []string {
+	if all := alternativeNames(cert); len(all) > 0 {
+		return all
+	}
+	return []string{"none but the subject"}
+}
+
+func alternativeNames(cert *x509.Certificate) []string {
 	all := slices.Clone(cert.DNSNames)
 	for _, ip := range cert.IPAddresses {
 		all = append(all, ip.String())
 	}
 	for _, uri := range cert.URIs {
 		all = append(all, uri.String())
-	}
-	if len(all) == 0 {
-		return []string{"none but the subject"}
 	}
 	return all
 }
