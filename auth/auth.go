@@ -24,6 +24,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Authorizer lets the peer of a connection in by returning nil. It is called
@@ -50,6 +51,17 @@ func Any(rules ...Authorizer) Authorizer {
 	}
 }
 
+// When lets in whom rule lets in, of those for whom holds is true. Of others it
+// lets in nobody.
+func When(holds func(tls.ConnectionState) bool, rule Authorizer) Authorizer {
+	return func(cs tls.ConnectionState) error {
+		if !holds(cs) {
+			return &DeniedError{Identity: Identity(cs)}
+		}
+		return rule(cs)
+	}
+}
+
 // AnyPeer lets in every peer whose chain has been verified.
 func AnyPeer() Authorizer {
 	return match(func(*x509.Certificate) bool { return true })
@@ -64,11 +76,12 @@ type DeniedError struct {
 	Err error
 }
 
-// Error names the peer. The name is quoted: the peer chose it.
+// Error names the peer. The name is quoted and cut to 256 bytes: the peer chose
+// it.
 func (e *DeniedError) Error() string {
 	text := "no access rule matches a peer without a certificate"
 	if e.Identity != "" {
-		text = fmt.Sprintf("no access rule matches %q", e.Identity)
+		text = fmt.Sprintf("no access rule matches %q", clip(e.Identity))
 	}
 	if e.Err != nil {
 		text += fmt.Sprintf(" (could not be checked: %v)", e.Err)
@@ -81,6 +94,14 @@ func (e *DeniedError) Unwrap() error { return e.Err }
 
 // Reason is "not_allowed", for logs and metrics.
 func (e *DeniedError) Reason() string { return "not_allowed" }
+
+func clip(text string) string {
+	const limit = 256
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit], "") + "…"
+}
 
 // match lets in peers with a verified certificate for which ok holds.
 func match(ok func(*x509.Certificate) bool) Authorizer {

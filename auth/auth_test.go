@@ -185,6 +185,49 @@ func TestDenialQuotesWhatThePeerChose(t *testing.T) {
 	}
 }
 
+func TestDenialCutsWhatThePeerChose(t *testing.T) {
+	t.Parallel()
+	for name, identity := range map[string]string{
+		"letters":     strings.Repeat("x", 100_000),
+		"wide ones":   strings.Repeat("\u20ac", 50_000),
+		"broken ones": strings.Repeat("\x80", 50_000),
+	} {
+		text := (&auth.DeniedError{Identity: identity}).Error()
+		if len(text) > 300 || !strings.Contains(text, "…") {
+			t.Errorf("%s: %d bytes: %.400s", name, len(text), text)
+		}
+	}
+	exact := strings.Repeat("x", 256)
+	if text := (&auth.DeniedError{Identity: exact}).Error(); !strings.HasSuffix(text, exact+`"`) {
+		t.Errorf("256 bytes were cut: %s", text)
+	}
+}
+
+func TestWhenLimitsARule(t *testing.T) {
+	t.Parallel()
+	state := alice(t)
+	broken := errors.New("the policy is broken")
+	for _, test := range []struct {
+		name  string
+		holds bool
+		rule  auth.Authorizer
+		allow bool
+	}{
+		{"holds and matches", true, auth.CommonName("alice"), true},
+		{"holds and does not match", true, auth.CommonName("bob"), false},
+		{"does not hold and matches", false, auth.CommonName("alice"), false},
+		{"does not hold, and the rule is broken", false, func(tls.ConnectionState) error { return broken }, false},
+	} {
+		err := auth.When(func(tls.ConnectionState) bool { return test.holds }, test.rule)(state)
+		if (err == nil) != test.allow || errors.Is(err, broken) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		if _, ok := errors.AsType[*auth.DeniedError](err); err != nil && !ok {
+			t.Errorf("%s: error is a %T", test.name, err)
+		}
+	}
+}
+
 func TestIdentityPrefersTheMostTelling(t *testing.T) {
 	t.Parallel()
 	full := devpki.Request{CommonName: "alice", DNSNames: []string{"a.example", "b.example"}, URIs: []string{"spiffe://example/a", "spiffe://example/b"}}

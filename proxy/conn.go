@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
 )
@@ -226,15 +227,24 @@ func (c *conn) attrs() []slog.Attr {
 	}
 	state := session.ConnectionState()
 	if c.server.Identify != nil {
-		attrs = append(attrs, slog.String("identity", c.server.Identify(state)))
+		attrs = append(attrs, slog.String("identity", clip(c.server.Identify(state))))
 	}
 	if state.ServerName != "" {
-		attrs = append(attrs, slog.String("server_name", state.ServerName))
+		attrs = append(attrs, slog.String("server_name", clip(state.ServerName)))
 	}
 	if state.NegotiatedProtocol != "" {
-		attrs = append(attrs, slog.String("alpn", state.NegotiatedProtocol))
+		attrs = append(attrs, slog.String("alpn", clip(state.NegotiatedProtocol)))
 	}
 	return append(attrs, slog.String("tls_version", tls.VersionName(state.Version)))
+}
+
+// clip cuts text that a peer chose to 256 bytes: it could fill the log with it before anybody has let it in.
+func clip(text string) string {
+	const limit = 256
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit], "") + "…"
 }
 
 // addr names an address; the unnamed end of a UNIX socket is told by its network.
