@@ -1,6 +1,7 @@
 package certloader
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"maps"
@@ -54,4 +55,47 @@ func (d trustDomains) roots(leaf *x509.Certificate) (*x509.CertPool, error) {
 		return refuse(reasonUnknownCA, "the Workload API has no bundle of the trust domain of %s", id)
 	}
 	return roots, nil
+}
+
+// own returns the trust domain that identity is of. Without an identity it is
+// the only domain that is known, if there is but one.
+func (d trustDomains) own(identity *tls.Certificate) (spiffeid.TrustDomain, bool) {
+	if identity != nil {
+		id, err := x509svid.IDFromCert(identity.Leaf)
+		return id.TrustDomain(), err == nil
+	}
+	for domain := range d {
+		return domain, len(d) == 1
+	}
+	return spiffeid.TrustDomain{}, false
+}
+
+// KnowsOwnDomain reports whether it can be told which peers are of the Source's
+// own trust domain: always, but where [WorkloadAPI] brought trust in several
+// domains and no identity.
+func (s *Source) KnowsOwnDomain() bool {
+	current := s.current.Load()
+	if current.domains == nil {
+		return true
+	}
+	_, known := current.domains.own(current.Identity)
+	return known
+}
+
+// InOwnDomain reports whether a verified peer is of the Source's own trust
+// domain, so that the same people answer for the names in its certificate. A
+// federated domain answers for its SPIFFE IDs, and writes what it likes into the
+// other names. Trust that does not go by domains is one domain. Where it cannot
+// be told (see [Source.KnowsOwnDomain]) nobody is.
+func (s *Source) InOwnDomain(cs tls.ConnectionState) bool {
+	current := s.current.Load()
+	if current.domains == nil {
+		return true
+	}
+	own, known := current.domains.own(current.Identity)
+	if !known || len(cs.PeerCertificates) == 0 {
+		return false
+	}
+	id, err := x509svid.IDFromCert(cs.PeerCertificates[0])
+	return err == nil && id.MemberOf(own)
 }

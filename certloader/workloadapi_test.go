@@ -176,6 +176,51 @@ func TestWorkloadsOfFederatedTrustDomainsTalk(t *testing.T) {
 	}
 }
 
+func TestWhoIsOfTheOwnTrustDomain(t *testing.T) {
+	t.Parallel()
+	ca, other := newCA(t, devpki.Options{}), newCA(t, devpki.Options{})
+	workload := func(answer spiffeagent.Answer) *certloader.Source {
+		agent := spiffeagent.Start(t)
+		agent.Say(answer)
+		provider, err := certloader.WorkloadAPI(t.Context(), certloader.WorkloadAPIOptions{
+			Address: agent.Address(), Timeout: 30 * time.Second, TrustOnly: len(answer.SVIDs) == 0,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = provider.Close() })
+		return open(t, provider)
+	}
+	plain, _ := newSource(t, material(nil, ca))
+	us := []tls.Certificate{svid(t, ca, "spiffe://example.org/us")}
+	one, two := bundles("example.org", ca), bundles("example.org", ca, "other.org", other)
+	near, far := svid(t, ca, "spiffe://example.org/peer"), svid(t, other, "spiffe://other.org/peer")
+	for name, test := range map[string]struct {
+		source           *certloader.Source
+		known, near, far bool
+	}{
+		"trust without domains":           {plain, true, true, true},
+		"an SVID":                         {workload(spiffeagent.Answer{SVIDs: us, Bundles: one}), true, true, false},
+		"an SVID and federation":          {workload(spiffeagent.Answer{SVIDs: us, Bundles: two}), true, true, false},
+		"trust in one domain alone":       {workload(spiffeagent.Answer{Bundles: one}), true, true, false},
+		"trust alone, and federation":     {workload(spiffeagent.Answer{Bundles: two}), false, false, false},
+		"trust alone, and that in no one": {workload(spiffeagent.Answer{}), false, false, false},
+	} {
+		in := func(cert tls.Certificate) bool {
+			return test.source.InOwnDomain(tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert.Leaf}})
+		}
+		if got := test.source.KnowsOwnDomain(); got != test.known {
+			t.Errorf("%s: known = %t", name, got)
+		}
+		if in(near) != test.near || in(far) != test.far {
+			t.Errorf("%s: example.org %t, other.org %t; want %t, %t", name, in(near), in(far), test.near, test.far)
+		}
+		if test.source != plain && test.source.InOwnDomain(tls.ConnectionState{}) {
+			t.Errorf("%s: a peer without a certificate is of it", name)
+		}
+	}
+}
+
 func TestAWorkloadWithoutServerNameVerifiesByID(t *testing.T) {
 	t.Parallel()
 	ca := newCA(t, devpki.Options{})

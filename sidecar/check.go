@@ -114,6 +114,9 @@ func (c *checkup) tunnel(ctx context.Context, t *config.Tunnel) {
 	c.trust(t, cas)
 	c.revocation(source.CRLs())
 	c.missingLists(t, chain, cas, source.CRLs())
+	if err := namesOfOneDomain(t, source); err != nil {
+		c.problem(err)
+	}
 	if err := source.Close(); err != nil {
 		c.problem(err)
 	}

@@ -47,9 +47,10 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, o
 	if err != nil {
 		return nil, err
 	}
-	if c.Mode == config.Client && c.Identity.WorkloadAPI.Use && c.Access.IsZero() {
-		log.Warn("every SPIFFE ID of a trusted domain will do for the target; --verify-uri says which one is meant")
+	if err := namesOfOneDomain(c, source); err != nil {
+		return nil, errors.Join(err, source.Close())
 	}
+	warnOfEveryID(c, log)
 	t := &tunnel{config: c, source: source, log: log}
 	t.server = &proxy.Server{
 		HandshakeTimeout: c.ConnectTimeout,
@@ -110,7 +111,7 @@ func (t *tunnel) serverOptions() certloader.ServerOptions {
 		Challenges:   true, // proxy.Server forwards nothing for them
 	}
 	if !t.config.DisableAuthentication {
-		options.Authorize = authorizer(t.config.Access)
+		options.Authorize = authorizer(t.config.Access, t.source)
 	}
 	return options
 }
@@ -122,33 +123,9 @@ func (t *tunnel) clientOptions() certloader.ClientOptions {
 		MaxVersion:   t.config.TLS.MaxVersion,
 	}
 	if !t.config.Access.IsZero() {
-		options.Authorize = authorizer(t.config.Access)
+		options.Authorize = authorizer(t.config.Access, t.source)
 	}
 	return options
-}
-
-// authorizer lets in whom the access flags name.
-func authorizer(a config.Access) auth.Authorizer {
-	if a.All {
-		return auth.AnyPeer()
-	}
-	var rules []auth.Authorizer
-	for _, name := range a.CommonNames {
-		rules = append(rules, auth.CommonName(name))
-	}
-	for _, unit := range a.OrganizationalUnits {
-		rules = append(rules, auth.OrganizationalUnit(unit))
-	}
-	for _, name := range a.DNSNames {
-		rules = append(rules, auth.DNSName(name))
-	}
-	for _, pattern := range a.URIs {
-		rules = append(rules, auth.URI(pattern))
-	}
-	for _, ip := range a.IPs {
-		rules = append(rules, auth.IPAddress(ip))
-	}
-	return auth.Any(rules...)
 }
 
 // listen opens the tunnel's listener: connections queue from here on, and are accepted by serve.
