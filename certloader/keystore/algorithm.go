@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"cmp"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
@@ -36,8 +37,8 @@ var usableAlgorithms = map[string]bool{
 }
 
 // foreignAlgorithm says of a private key in PKCS#8 (RFC 5958, 2) which algorithm
-// it is of, if that is none that can be used. Otherwise it returns nil.
-func foreignAlgorithm(der []byte) error {
+// it is of, if that is none that can be used, else "".
+func foreignAlgorithm(der []byte) string {
 	var key struct {
 		Version   int
 		Algorithm pkix.AlgorithmIdentifier
@@ -45,22 +46,19 @@ func foreignAlgorithm(der []byte) error {
 	}
 	// Attributes and a public key may follow; they are passed over.
 	if unmarshal(der, &key) != nil {
-		return nil
+		return ""
 	}
 	kind, oid := "", key.Algorithm.Algorithm
 	if oid.Equal(oidECKey) {
 		kind = "ECDSA on curve "
 		if unmarshal(key.Algorithm.Parameters.FullBytes, &oid) != nil {
-			return nil
+			return ""
 		}
 	}
 	if usableAlgorithms[oid.String()] {
-		return nil
+		return ""
 	}
-	if name, ok := algorithmNames[oid.String()]; ok {
-		return unusable(name)
-	}
-	return unusable(kind + oid.String())
+	return cmp.Or(algorithmNames[oid.String()], kind+oid.String())
 }
 
 // unusable is the error for a private key of a certain kind.

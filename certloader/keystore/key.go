@@ -1,7 +1,6 @@
 package keystore
 
 import (
-	"cmp"
 	"crypto"
 	"crypto/x509"
 	"errors"
@@ -47,7 +46,10 @@ func parsePlainKey(der []byte) (crypto.Signer, error) {
 	}
 	key, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
-		return nil, cmp.Or(foreignAlgorithm(der), errNoKey)
+		if kind := foreignAlgorithm(der); kind != "" {
+			return nil, unusable(kind)
+		}
+		return nil, errNoKey
 	}
 	return signer(key)
 }
