@@ -13,7 +13,11 @@
 // Every door here fails closed. The names in a certificate mean something only
 // once its chain has been verified, so these authorizers refuse a connection
 // without VerifiedChains, and they match the peer's own certificate alone,
-// never one that came along in its chain.
+// never one that came along in its chain. [Pins] is the exception: it knows
+// peers by their public keys, and no chain plays a part.
+//
+// A refusal is an error with a method Reason, whose answer is one of [Reasons]
+// or what a rule from elsewhere gave.
 //
 // The package does not verify chains, dates or host names; whoever calls an
 // Authorizer has done so.
@@ -24,7 +28,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // Authorizer lets the peer of a connection in by returning nil. It is called
@@ -72,7 +75,8 @@ type DeniedError struct {
 	// Identity names the peer, as [Identity] does.
 	Identity string
 
-	// Err is what kept a rule from coming to a decision, nil if all did.
+	// Err is what rules said beyond that they do not match: why a policy
+	// denies, or what kept it from coming to a decision. Nil is nothing.
 	Err error
 }
 
@@ -81,10 +85,10 @@ type DeniedError struct {
 func (e *DeniedError) Error() string {
 	text := "no access rule matches a peer without a certificate"
 	if e.Identity != "" {
-		text = fmt.Sprintf("no access rule matches %q", clip(e.Identity))
+		text = fmt.Sprintf("no access rule matches %q", cut(e.Identity))
 	}
 	if e.Err != nil {
-		text += fmt.Sprintf(" (could not be checked: %v)", e.Err)
+		text += fmt.Sprintf(": %v", e.Err)
 	}
 	return text
 }
@@ -92,15 +96,14 @@ func (e *DeniedError) Error() string {
 // Unwrap returns Err.
 func (e *DeniedError) Unwrap() error { return e.Err }
 
-// Reason is "not_allowed", for logs and metrics.
-func (e *DeniedError) Reason() string { return "not_allowed" }
-
-func clip(text string) string {
-	const limit = 256
-	if len(text) <= limit {
-		return text
+// Reason is that of Err if it has one, by a method of that name, and else
+// [ReasonNotAllowed].
+func (e *DeniedError) Reason() string {
+	var named interface{ Reason() string }
+	if errors.As(e.Err, &named) {
+		return named.Reason()
 	}
-	return strings.ToValidUTF8(text[:limit], "") + "…"
+	return ReasonNotAllowed
 }
 
 // match lets in peers with a verified certificate for which ok holds.

@@ -3,10 +3,12 @@ package auth_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"net/netip"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"sallyport/auth"
 	"sallyport/devpki"
@@ -171,6 +173,28 @@ func TestAnyTellsWhatKeptARuleFromDeciding(t *testing.T) {
 	}
 }
 
+// refusal is an error of a rule from elsewhere, with a reason of its own.
+type refusal string
+
+func (r refusal) Error() string  { return "refused: " + string(r) }
+func (r refusal) Reason() string { return string(r) }
+
+func TestADenialHasTheReasonOfTheRuleThatGaveOne(t *testing.T) {
+	t.Parallel()
+	denies := func(tls.ConnectionState) error { return refusal("policy_denied") }
+	for name, rule := range map[string]auth.Authorizer{
+		"alone":               auth.Any(denies),
+		"behind one that not": auth.Any(auth.CommonName("bob"), denies),
+		"before one that not": auth.Any(denies, auth.CommonName("bob")),
+		"within another":      auth.Any(auth.CommonName("bob"), auth.Any(denies)),
+	} {
+		denied, ok := errors.AsType[*auth.DeniedError](rule(alice(t)))
+		if !ok || denied.Reason() != "policy_denied" || denied.Identity == "" {
+			t.Errorf("%s: %v (%+v), want a denial of the peer with the rule's reason", name, denied, denied)
+		}
+	}
+}
+
 func TestDenialQuotesWhatThePeerChose(t *testing.T) {
 	t.Parallel()
 	err := auth.Any()(peer(t, devpki.Request{CommonName: "eve\nlevel=info msg=fine"}))
@@ -182,6 +206,18 @@ func TestDenialQuotesWhatThePeerChose(t *testing.T) {
 	}
 	if text := auth.Any()(tls.ConnectionState{}).Error(); !strings.Contains(text, "without a certificate") {
 		t.Errorf("text without certificate = %q", text)
+	}
+}
+
+func TestIdentityCutsALongName(t *testing.T) {
+	t.Parallel()
+	for length := range 4 {
+		name := strings.Repeat("x", length) + strings.Repeat("€", 1000)
+		got := auth.Identity(tls.ConnectionState{PeerCertificates: []*x509.Certificate{{Subject: pkix.Name{CommonName: name}}}})
+		short, cut := strings.CutSuffix(got, "…")
+		if !cut || !strings.HasPrefix(name, short) || len(short) < 253 || len(short) > 256 || !utf8.ValidString(got) {
+			t.Errorf("cut to %q", got)
+		}
 	}
 }
 

@@ -39,6 +39,10 @@ type Request struct {
 
 	// Key is the kind of the key.
 	Key KeyKind
+
+	// Signer, if it is set, is the key itself, for a certificate that takes the
+	// place of another. Nil makes a new one.
+	Signer crypto.Signer
 }
 
 // Identity is a certificate with its chain and its private key, as made by
@@ -57,15 +61,17 @@ type Identity struct {
 	keyDER []byte // PKCS#8
 }
 
-// Issue makes a key and a certificate for it.
+// Issue makes a key, unless there is one already, and a certificate for it.
 func (ca *CA) Issue(req Request) (*Identity, error) {
 	template, err := req.template(ca.cert)
 	if err != nil {
 		return nil, fmt.Errorf("certificate request: %w", err)
 	}
-	key, err := req.Key.generate()
-	if err != nil {
-		return nil, fmt.Errorf("making a key: %w", err)
+	key := req.Signer
+	if key == nil {
+		if key, err = req.Key.generate(); err != nil {
+			return nil, fmt.Errorf("making a key: %w", err)
+		}
 	}
 	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {

@@ -1,6 +1,7 @@
 package devpki_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"net/netip"
@@ -14,6 +15,25 @@ import (
 
 	"sallyport/devpki"
 )
+
+func TestIssueKeepsAKeyThatIsThere(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, devpki.Options{})
+	first, err := ca.Issue(devpki.Request{CommonName: "alice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := ca.Issue(devpki.Request{CommonName: "alice", Signer: first.Key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next.Leaf.Equal(first.Leaf) || !bytes.Equal(next.Leaf.RawSubjectPublicKeyInfo, first.Leaf.RawSubjectPublicKeyInfo) {
+		t.Error("want another certificate for the same key")
+	}
+	if _, err := tls.X509KeyPair(next.CertPEM(), next.KeyPEM()); err != nil {
+		t.Error(err)
+	}
+}
 
 func TestIssuedCertificateHoldsWhatWasAskedFor(t *testing.T) {
 	t.Parallel()
