@@ -76,6 +76,7 @@ var owners = []owner{
 	{"gopkg.in/yaml", "config", "files are read by the room that reads the flags, so that the two cannot drift apart"},
 	{"github.com/deathowl/go-metrics-prometheus", "metrics", "what is measured leaves through one room: report it through funcs of standard types"},
 	{"github.com/prometheus", "metrics", "what is measured leaves through one room: report it through funcs of standard types"},
+	{"github.com/open-policy-agent", "policy", "a policy is asked through a func(tls.ConnectionState) error, so that no other room has to know its language"},
 	{"github.com/rcrowley/go-metrics", "metrics", "what is measured leaves through one room: report it through funcs of standard types"},
 }
 
