@@ -12,13 +12,20 @@ type ClientOptions struct {
 	// must be for, and the name sent to it (SNI; an IP address is not sent). It
 	// is required: without one every server is refused. With trust from
 	// [WorkloadAPI] it is sent if there is one, and plays no other part:
-	// X509-SVIDs are for SPIFFE IDs, about which Authorize decides.
+	// X509-SVIDs are for SPIFFE IDs, about which Authorize decides. With Pinned
+	// it plays no other part either.
 	ServerName string
 
 	// Authorize decides about a server whose chain and name have been verified;
 	// it finds VerifiedChains set. Nil lets all such servers pass. It is called
 	// for every handshake, by many goroutines at once.
 	Authorize func(tls.ConnectionState) error
+
+	// Pinned, if it is set, decides about a server's certificate in place of its
+	// chain, its dates, its usage, the revocation lists and the name, none of
+	// which are looked at. It finds VerifiedChains empty, and is called as
+	// Authorize is, which has to agree if it is set too.
+	Pinned func(tls.ConnectionState) error
 
 	// NextProtos, CipherSuites and MaxVersion are as in ServerOptions.
 	NextProtos   []string
@@ -45,23 +52,34 @@ func (s *Source) ClientConfig(opts ClientOptions) *tls.Config {
 	config.InsecureSkipVerify = true
 	named := s.current.Load().domains == nil // all that a provider brings is of one kind
 	config.VerifyConnection = func(cs tls.ConnectionState) error {
-		if named && opts.ServerName == "" {
-			return errors.New("no server name to verify the certificate against")
+		var err error
+		if opts.Pinned != nil {
+			err = opts.Pinned(cs)
+		} else {
+			cs.VerifiedChains, err = s.verifyServer(cs, opts.ServerName, named)
 		}
-		chains, err := s.verifyChain(cs, x509.ExtKeyUsageServerAuth)
-		if err != nil {
+		if err != nil || opts.Authorize == nil {
 			return err
 		}
-		if named {
-			if err := verifyName(cs.PeerCertificates[0], opts.ServerName); err != nil {
-				return err
-			}
-		}
-		if opts.Authorize == nil {
-			return nil
-		}
-		cs.VerifiedChains = chains
 		return opts.Authorize(cs)
 	}
 	return config
+}
+
+// verifyServer checks a server's chain and, unless its trust goes by other
+// names, that it is for the host. It returns the chains that hold.
+func (s *Source) verifyServer(cs tls.ConnectionState, host string, named bool) ([][]*x509.Certificate, error) {
+	if named && host == "" {
+		return nil, errors.New("no server name to verify the certificate against")
+	}
+	chains, err := s.verifyChain(cs, x509.ExtKeyUsageServerAuth)
+	if err != nil {
+		return nil, err
+	}
+	if named {
+		if err := verifyName(cs.PeerCertificates[0], host); err != nil {
+			return nil, err
+		}
+	}
+	return chains, nil
 }

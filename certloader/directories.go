@@ -1,6 +1,7 @@
 package certloader
 
 import (
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -11,7 +12,8 @@ import (
 )
 
 // directories watches the directories that lead to some files: those in which a
-// rename can swap a file, or a symbolic link on the way to it. Files themselves
+// rename can swap a file, or a symbolic link on the way to it. Of a path that is
+// a directory, it watches what is in it, at any depth. Files themselves
 // are not watched, for a watch stays with the file that was replaced.
 //
 // Nil watches nothing.
@@ -24,6 +26,7 @@ type directories struct {
 
 	mu      sync.Mutex
 	entries map[string]bool // what leads to the files, and the directories that it is in
+	within  map[string]bool // the directories of which all that is in them concerns
 	blind   map[string]bool // the directories that cannot be watched
 }
 
@@ -58,11 +61,16 @@ func (d *directories) follow() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.entries = make(map[string]bool)
+	d.within = make(map[string]bool)
 	wanted := make(map[string]bool)
 	for _, path := range d.paths {
 		for _, entry := range trail(path) {
 			d.entries[entry] = true
 			wanted[filepath.Dir(entry)] = true
+		}
+		for _, below := range tree(path) {
+			wanted[below] = true
+			d.within[below] = true
 		}
 	}
 	for _, path := range d.watcher.WatchList() {
@@ -112,7 +120,7 @@ func (d *directories) run() {
 func (d *directories) concerns(name string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.entries[name]
+	return d.entries[name] || d.within[filepath.Dir(name)]
 }
 
 func (d *directories) tell() {
@@ -128,6 +136,25 @@ func (d *directories) close() {
 	}
 	_ = d.watcher.Close() // has nothing to say
 	d.running.Wait()
+}
+
+// tree returns path and the directories below it, if it is a directory.
+func tree(path string) []string {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return nil
+	}
+	var all []string
+	_ = filepath.WalkDir(path, func(at string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() {
+			all = append(all, at)
+		}
+		return nil // what cannot be read cannot be watched
+	})
+	return all
 }
 
 // trail returns the directory entries that path leads over and that can be

@@ -91,17 +91,7 @@ func (o FileOptions) loadTrust(material *Material) error {
 	if o.CABundle == "" {
 		return nil
 	}
-	certs, err := readCertificates(o.CABundle)
-	if err != nil {
-		return inFile("--cacert", o.CABundle, err)
-	}
-	material.CAs = certs
-	material.TrustOrigin = "--cacert " + o.CABundle
-	material.Roots = x509.NewCertPool()
-	for _, cert := range material.CAs {
-		material.Roots.AddCert(cert)
-	}
-	return nil
+	return bundle{"--cacert", o.CABundle}.loadTrust(material)
 }
 
 func (o FileOptions) loadPair() (*tls.Certificate, error) {

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"net"
 	"sync/atomic"
 )
 
@@ -11,9 +12,24 @@ import (
 type ServerOptions struct {
 	// Authorize decides about a client whose chain has been verified; it finds
 	// VerifiedChains set. It is called for every handshake, resumed ones
-	// included, by many goroutines at once. Nil means that no client certificate
-	// is asked for.
+	// included, by many goroutines at once. Nil, with Pinned nil as well, means
+	// that no client certificate is asked for.
 	Authorize func(tls.ConnectionState) error
+
+	// AuthorizeFrom takes the place of Authorize where it also matters from where
+	// a client comes: it is called as a handshake begins, and what it returns
+	// decides about that one. It costs a config for each connection.
+	AuthorizeFrom func(remote net.Addr) func(tls.ConnectionState) error
+
+	// Pinned, if it is set, decides about a client's certificate in place of its
+	// chain, its dates, its usage and the revocation lists, none of which are
+	// looked at. It finds VerifiedChains empty, and is called as Authorize is,
+	// which has to agree if it is set too. The client is not told of any CA.
+	Pinned func(tls.ConnectionState) error
+
+	// Trust is the Source whose trust and CRLs of the moment decide about clients.
+	// Nil is the one that serves.
+	Trust *Source
 
 	// NextProtos is offered by ALPN; empty is no ALPN.
 	NextProtos []string
@@ -38,16 +54,19 @@ type ServerOptions struct {
 // Session tickets stay good across a reload unless it changed the trust; then
 // the next handshake is a full one.
 func (s *Source) ServerConfig(opts ServerOptions) *tls.Config {
+	if opts.Trust == nil {
+		opts.Trust = s
+	}
 	outer := baseConfig(opts.NextProtos, opts.CipherSuites, opts.MaxVersion)
 	var latest atomic.Pointer[serverState]
 	outer.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		current := s.current.Load()
+		current, trust := s.current.Load(), opts.Trust.current.Load()
 		if current.Identity == nil {
 			return nil, errors.New("no certificate to serve with")
 		}
 		state := latest.Load()
-		if state == nil || state.snapshot != current {
-			state = &serverState{snapshot: current, config: s.innerConfig(outer, current, opts)}
+		if state == nil || state.snapshot != current || state.trust != trust {
+			state = &serverState{snapshot: current, trust: trust, config: innerConfig(outer, current, trust, opts)}
 			if opts.Challenges && current.Challenge != nil {
 				state.challenge = challengeConfig(current.Challenge, opts)
 			}
@@ -56,38 +75,57 @@ func (s *Source) ServerConfig(opts ServerOptions) *tls.Config {
 		if state.challenge != nil && isChallenge(hello) {
 			return state.challenge, nil
 		}
-		return state.config, nil
+		if opts.AuthorizeFrom == nil {
+			return state.config, nil
+		}
+		config := state.config.Clone()
+		config.VerifyConnection = opts.verify(opts.AuthorizeFrom(hello.Conn.RemoteAddr()))
+		return config, nil
 	}
 	return outer
 }
 
-// serverState is the configs that go with a snapshot.
+// serverState is the configs that go with a snapshot of the identity and one of
+// the trust; most often they are the same.
 type serverState struct {
 	snapshot  *snapshot
+	trust     *snapshot
 	config    *tls.Config
 	challenge *tls.Config // for an ACME CA; nil where none is to be answered
 }
 
-// innerConfig is what serves clients that come while snap is current. Its
-// session tickets are sealed with outer's keys, which crypto/tls rotates.
-func (s *Source) innerConfig(outer *tls.Config, snap *snapshot, opts ServerOptions) *tls.Config {
+// innerConfig is what serves clients that come while snap and trust are current.
+// Its session tickets are sealed with outer's keys, which crypto/tls rotates.
+func innerConfig(outer *tls.Config, snap, trust *snapshot, opts ServerOptions) *tls.Config {
 	config := baseConfig(opts.NextProtos, opts.CipherSuites, opts.MaxVersion)
 	config.Certificates = []tls.Certificate{*snap.Identity}
-	if opts.Authorize == nil {
+	if opts.Authorize == nil && opts.AuthorizeFrom == nil && opts.Pinned == nil {
 		return config
 	}
 	// crypto/tls is to ask for a certificate, hinting at whose, but to leave the
 	// verdict to VerifyConnection: its own is not taken again on resumption.
 	config.ClientAuth = tls.RequireAnyClientCert
-	config.ClientCAs = snap.Roots
-	config.VerifyConnection = func(cs tls.ConnectionState) error {
-		chains, err := s.verifyChain(cs, x509.ExtKeyUsageClientAuth)
-		if err != nil {
+	if opts.Pinned == nil {
+		config.ClientCAs = trust.Roots
+	}
+	config.VerifyConnection = opts.verify(opts.Authorize)
+	bindTickets(config, outer, trust.generation)
+	return config
+}
+
+// verify returns what decides about a client; authorize, which may be nil, has
+// the last word.
+func (o *ServerOptions) verify(authorize func(tls.ConnectionState) error) func(tls.ConnectionState) error {
+	return func(cs tls.ConnectionState) error {
+		var err error
+		if o.Pinned != nil {
+			err = o.Pinned(cs)
+		} else {
+			cs.VerifiedChains, err = o.Trust.verifyChain(cs, x509.ExtKeyUsageClientAuth)
+		}
+		if err != nil || authorize == nil {
 			return err
 		}
-		cs.VerifiedChains = chains
-		return opts.Authorize(cs)
+		return authorize(cs)
 	}
-	bindTickets(config, outer, snap.generation)
-	return config
 }

@@ -148,9 +148,6 @@ func (s *snapshot) checkAfter(previous *snapshot, now time.Time) error {
 // Close may be called again and again.
 func (s *Source) Close() error { return s.close() }
 
-// HasIdentity reports whether there is a certificate to show.
-func (s *Source) HasIdentity() bool { return s.current.Load().Identity != nil }
-
 // Certificate roles, in [Certificate].
 const (
 	RoleIdentity     = "identity"

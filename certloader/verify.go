@@ -70,6 +70,14 @@ const (
 	reasonCRLInvalid     = "crl_invalid"
 )
 
+// Reasons are all that a [*VerifyError] may have.
+func Reasons() []string {
+	return []string{
+		reasonNoCertificate, reasonUnknownCA, reasonExpired, reasonNotYetValid, reasonNameMismatch, reasonBadCertificate,
+		reasonRevoked, reasonCRLMissing, reasonCRLExpired, reasonCRLInvalid,
+	}
+}
+
 // verifyChain checks the peer's chain against the trust of this moment and
 // returns the chains that hold (RFC 5280, 6.1). Usage is what the peer's
 // certificate must be good for.

@@ -64,7 +64,7 @@ func (e *expiry) look(now time.Time) {
 			sum := sha256.Sum256(c.X509.Raw)
 			if e.due(t.config.Name+" "+c.Role+" "+string(sum[:]), now) {
 				log.Warn(expiryMessage(c.NotAfter, now),
-					"role", c.Role, "subject", c.Subject, "serial", c.Serial, "not_after", c.NotAfter, "days_left", daysLeft(c.NotAfter, now))
+					"role", c.Role, "subject", title(c.X509), "serial", c.Serial, "not_after", c.NotAfter, "days_left", daysLeft(c.NotAfter, now))
 			}
 		}
 		for _, crl := range t.source.CRLs() {
