@@ -7,10 +7,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Tunnel is what a tunnel lets be known about itself at each scrape. Both
-// functions may be nil, and are called by several goroutines at once.
+// Tunnel is what a tunnel lets be known about itself, the functions at each
+// scrape. Both may be nil, and are called by several goroutines at once.
 type Tunnel struct {
 	Name         string
+	Denials      []string             // the reasons for which it may refuse a peer
 	Certificates func() []Certificate // in use now
 	CRLs         func() []CRL         // in use now
 }

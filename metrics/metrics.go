@@ -25,6 +25,7 @@
 // Beside them there are metrics of Sallyport's own, with base units and labels,
 // which Prometheus alone gets to see:
 //
+//	sallyport_authorization_denied_total{tunnel,reason}
 //	sallyport_certificate_not_after_timestamp_seconds{tunnel,role,subject,serial}
 //	sallyport_crl_next_update_timestamp_seconds{tunnel,issuer}
 //	sallyport_reload_total{tunnel,result}
@@ -59,6 +60,7 @@ type Metrics struct {
 	bridge *bridge
 
 	own     *prometheus.Registry // of the metrics that Ghostunnel does not have
+	denials *prometheus.CounterVec
 	reloads *reloads
 }
 
@@ -81,6 +83,7 @@ func New(prefix string) *Metrics {
 		connLifetime:  gometrics.NewRegisteredTimer("conn.lifetime", r),
 		bridge:        newBridge(r, prefix, own),
 		own:           own,
+		denials:       newDenials(own),
 		reloads:       newReloads(own),
 	}
 }

@@ -48,8 +48,15 @@ func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1e3 }
 // is called once for each name.
 func (m *Metrics) AddTunnel(t Tunnel) {
 	m.reloads.add(t.Name, time.Now())
+	for _, reason := range t.Denials {
+		m.denials.WithLabelValues(t.Name, reason)
+	}
 	m.own.MustRegister(identities{t})
 }
+
+// AddReloads has the metrics tell of reloads of what belongs to no tunnel; its
+// name, like the tunnel's, is what Reloaded is told.
+func (m *Metrics) AddReloads(name string) { m.reloads.add(name, time.Now()) }
 
 // Reloaded records how a reload of a tunnel ended.
 func (m *Metrics) Reloaded(tunnel string, err error) {

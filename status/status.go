@@ -28,11 +28,15 @@
 // when every tunnel is. A draining process is not ok although all is well with
 // it: who asks, a load balancer most often, should send its traffic elsewhere.
 //
-// The package opens no listener, speaks no TLS (wrap the listener), dials no
-// target but through the functions it is given, and asks nobody who they are.
+// Who may ask is decided by a [Token], where there is one, and before that by the
+// listener: TLS, and the client certificates it may want, are its matter.
+//
+// The package opens no listener, speaks no TLS (wrap the listener), and dials no
+// target but through the functions it is given.
 package status
 
 import (
+	"log/slog"
 	"net/http"
 	"os"
 	"runtime"
@@ -63,6 +67,14 @@ type Options struct {
 	// Shutdown begins a graceful end and does not wait for it. It is called
 	// once, by the first POST to /_shutdown. If it is nil, there is no such path.
 	Shutdown func()
+
+	// Token is what everything but /livez and /readyz asks for, as
+	// "Authorization: Bearer TOKEN"; without it the answer is 401. If it is nil,
+	// everybody is answered.
+	Token *Token
+
+	// Log is told of wrong tokens. Required with Token.
+	Log *slog.Logger
 }
 
 // Tunnel is what a status port tells about one tunnel.
@@ -132,6 +144,9 @@ func New(o Options) http.Handler {
 	}
 	if o.EnablePprof {
 		handleProfiles(mux)
+	}
+	if o.Token != nil {
+		return guarded(o.Token.required(mux, o.Log))
 	}
 	return guarded(mux)
 }
