@@ -31,7 +31,7 @@ const (
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
+	os.Exit(run(privately(os.Args[1:]), os.LookupEnv, os.Stdout, os.Stderr))
 }
 
 // run is the whole program, short of the exit.

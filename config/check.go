@@ -22,7 +22,9 @@ func (d *draft) finish() (Command, error) {
 		d.checkAddresses,
 		d.checkIdentity,
 		d.checkRevocation,
+		d.checkPolicy,
 		judge,
+		d.checkPins,
 		d.checkTLS,
 		d.checkStatus,
 	}
@@ -67,7 +69,7 @@ func (d *draft) checkAccess() error {
 		if s.group != groupAccess || s.commands&inServer == 0 {
 			continue
 		}
-		if !s.hidden {
+		if !s.hidden && s.name != "allow-query" { // goes with --allow-policy
 			offered = append(offered, "--"+s.name)
 		}
 		// A switch may have been turned off: its field tells.
@@ -90,6 +92,21 @@ func (d *draft) checkAccess() error {
 	return nil
 }
 
+// checkPolicy wants a policy and what to ask it, or neither.
+func (d *draft) checkPolicy() error {
+	path, query := "allow-policy", "allow-query"
+	if d.tunnel.Mode == Client {
+		path, query = "verify-policy", "verify-query"
+	}
+	switch p := &d.tunnel.Access.Policy; {
+	case p.Path != "" && p.Query == "":
+		return fmt.Errorf("%s: needs --%s, which says what to ask the policy, such as data.access.allow", d.name(path), query)
+	case p.Path == "" && p.Query != "":
+		return fmt.Errorf("%s: needs --%s, which says what policy to ask", d.name(query), path)
+	}
+	return nil
+}
+
 func (d *draft) checkTLS() error {
 	if slices.Contains(d.tunnel.TLS.CipherSuites, unsafeSuite) && !d.unsafeCipherSuites {
 		return fmt.Errorf("%s: UNSAFE-AZURE needs --allow-unsafe-cipher-suites too", d.name("cipher-suites"))
@@ -98,20 +115,33 @@ func (d *draft) checkTLS() error {
 }
 
 func (d *draft) checkStatus() error {
-	status := &d.sidecar.Status
-	switch at := d.status.address; {
-	case at.IsZero() && status.Pprof:
-		return fmt.Errorf("%s: needs --status, which serves it", d.name("enable-pprof"))
-	case at.IsZero() && status.Shutdown:
-		return fmt.Errorf("%s: needs --status, which serves it", d.name("enable-shutdown"))
-	case !at.IsZero() && at == d.tunnel.Listen:
+	status, at := &d.sidecar.Status, d.status.address
+	for _, of := range []struct {
+		flag  string
+		given bool
+	}{
+		{"enable-pprof", status.Pprof},
+		{"enable-shutdown", status.Shutdown},
+		{"status-token-file", status.TokenFile != ""},
+		{"status-client-ca", status.ClientCA != ""},
+	} {
+		if of.given && at.IsZero() {
+			return fmt.Errorf("%s: needs --status, which it is about", d.name(of.flag))
+		}
+	}
+	if !at.IsZero() && at == d.tunnel.Listen {
 		return fmt.Errorf("%s and %s: both are %s; change one", d.name("listen"), d.name("status"), at)
 	}
-	status.Listen = d.status.address
+	status.Listen = at
 	// An identity is what HTTPS needs; client mode can be without.
-	status.TLS = !status.Listen.IsZero() && !d.status.plain && !d.tunnel.SendsNoCertificate()
-	if d.status.secure && !status.TLS {
-		return fmt.Errorf("%s https://%s: HTTPS needs a certificate, and with %s there is none; write http://%[2]s", d.name("status"), status.Listen, d.name("disable-authentication"))
+	status.TLS = !at.IsZero() && !d.status.plain && !d.tunnel.SendsNoCertificate()
+	switch {
+	case d.status.secure && !status.TLS:
+		return fmt.Errorf("%s https://%s: HTTPS needs a certificate, and with %s there is none; write http://%[2]s", d.name("status"), at, d.name("disable-authentication"))
+	case status.ClientCA != "" && d.status.plain:
+		return fmt.Errorf("%s and %s: certificates go with HTTPS, and that is plain HTTP; write --status HOST:PORT, or use --status-token-file", d.name("status-client-ca"), d.name("status"))
+	case status.ClientCA != "" && !status.TLS:
+		return fmt.Errorf("%s: certificates go with HTTPS, and with %s the status port has none; use --status-token-file", d.name("status-client-ca"), d.name("disable-authentication"))
 	}
 	return nil
 }
@@ -124,7 +154,8 @@ func (d *draft) checkServerName() error {
 		t.ServerName, _, _ = strings.Cut(t.Target.Host(), "%")
 	}
 	// SVIDs have no host names: the Workload API's trust goes by SPIFFE IDs.
-	if t.ServerName == "" && !t.Identity.WorkloadAPI.Use {
+	// Pins go by no names at all.
+	if t.ServerName == "" && !t.Identity.WorkloadAPI.Use && len(t.Access.Pins) == 0 {
 		return fmt.Errorf("%s %s: has no host name to verify; add --override-server-name NAME", d.name("target"), t.Target)
 	}
 	return nil

@@ -61,6 +61,21 @@ func address(t *testing.T, text string) socket.Address {
 	return a
 }
 
+// Pins of empty keys.
+const (
+	somePin  = "sha256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+	otherPin = "sha384:OLBgp1GsljhM2TJ+sbHjaiH9txEUvgdDTAzHv2P24donTt6/529l+9Ua0vFImLlb"
+)
+
+func pin(t *testing.T, text string) auth.Pin {
+	t.Helper()
+	p, err := auth.ParsePin(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 func pattern(t *testing.T, text string) auth.URIPattern {
 	t.Helper()
 	p, err := auth.ParseURIPattern(text)
@@ -74,6 +89,7 @@ func pattern(t *testing.T, text string) auth.URIPattern {
 var byValue = cmp.Options{
 	cmp.Comparer(func(a, b socket.Address) bool { return a == b }),
 	cmp.Comparer(func(a, b auth.URIPattern) bool { return a == b }),
+	cmp.Comparer(func(a, b auth.Pin) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 }
 
@@ -107,6 +123,7 @@ func TestLeastServerHasTheDefaults(t *testing.T) {
 			TLS:            TLS{CipherSuites: safeSuites},
 			ConnectTimeout: 10 * time.Second,
 			CloseTimeout:   time.Minute,
+			MaxHandshakes:  2048,
 		}},
 		MetricsPrefix:   "ghostunnel",
 		Log:             Log{Format: LogText, Level: slog.LevelInfo},
@@ -131,6 +148,7 @@ func TestLeastClientHasTheDefaults(t *testing.T) {
 		TLS:            TLS{CipherSuites: safeSuites},
 		ConnectTimeout: 10 * time.Second,
 		CloseTimeout:   time.Minute,
+		MaxHandshakes:  2048,
 	}
 	if diff := cmp.Diff(want, got, byValue); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -224,6 +242,24 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		{bareServer, "--allow-ip ::ffff:192.0.2.1", func(_ *Sidecar, u *Tunnel) {
 			u.Access = Access{IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
 		}},
+		{bareServer, "--allow-cn a --allow-policy p.rego --allow-query data.a.b", func(_ *Sidecar, u *Tunnel) {
+			u.Access = Access{CommonNames: []string{"a"}, Policy: Policy{Path: "p.rego", Query: "data.a.b"}}
+		}},
+		{leastClient, "--verify-policy dir --verify-query data.a.b", func(_ *Sidecar, u *Tunnel) {
+			u.Access = Access{Policy: Policy{Path: "dir", Query: "data.a.b"}}
+		}},
+		{bareServer, "--allow-spki-pin " + somePin + " --allow-spki-pin " + strings.Replace(otherPin, "sha", "SHA", 1), func(_ *Sidecar, u *Tunnel) {
+			u.Access = Access{Pins: []auth.Pin{pin(t, somePin), pin(t, otherPin)}}
+		}},
+		{leastClient, "--verify-spki-pin " + somePin + " --override-server-name db.example", func(_ *Sidecar, u *Tunnel) {
+			u.Access, u.ServerName = Access{Pins: []auth.Pin{pin(t, somePin)}}, "db.example"
+		}},
+		{anonymous, "--verify-spki-pin " + somePin + " --disable-authentication", func(_ *Sidecar, u *Tunnel) {
+			u.Identity, u.DisableAuthentication, u.Access = Identity{}, true, Access{Pins: []auth.Pin{pin(t, somePin)}}
+		}},
+		{"client --listen localhost:8080 --target unix:/run/web --keystore id.pem", "--verify-spki-pin " + somePin, func(_ *Sidecar, u *Tunnel) {
+			u.Target, u.ServerName, u.Access = address(t, "unix:/run/web"), "", Access{Pins: []auth.Pin{pin(t, somePin)}}
+		}},
 		{bareServer, "--allow-cn a --no-allow-all", func(_ *Sidecar, u *Tunnel) { u.Access = Access{CommonNames: []string{"a"}} }},
 		{bareServer, "--disable-authentication", func(_ *Sidecar, u *Tunnel) {
 			u.DisableAuthentication = true
@@ -255,6 +291,9 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		{leastServer, "--idle-timeout 1m30s", func(_ *Sidecar, u *Tunnel) { u.IdleTimeout = 90 * time.Second }},
 		{leastServer, "--max-conn-lifetime 2h", func(_ *Sidecar, u *Tunnel) { u.MaxConnLifetime = 2 * time.Hour }},
 		{leastServer, "--max-concurrent-conns 7", func(_ *Sidecar, u *Tunnel) { u.MaxConns = 7 }},
+		{leastServer, "--max-handshakes 7", func(_ *Sidecar, u *Tunnel) { u.MaxHandshakes = 7 }},
+		{leastServer, "--max-handshakes 0", func(_ *Sidecar, u *Tunnel) { u.MaxHandshakes = 0 }},
+		{leastServer, "--max-conns-per-ip 7", func(_ *Sidecar, u *Tunnel) { u.MaxConnsPerIP = 7 }},
 		{leastServer, "--shutdown-timeout 1s", func(s *Sidecar, _ *Tunnel) { s.ShutdownTimeout = time.Second }},
 
 		{leastServer, "--cipher-suites CHACHA,AES", func(_ *Sidecar, u *Tunnel) {
@@ -281,7 +320,20 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		}},
 		{leastServer, "--status unix:/s --enable-pprof", func(s *Sidecar, _ *Tunnel) { s.Status = Status{Listen: address(t, "unix:/s"), Pprof: true} }},
 		{leastServer, "--status unix:/s --enable-shutdown", func(s *Sidecar, _ *Tunnel) { s.Status = Status{Listen: address(t, "unix:/s"), Shutdown: true} }},
+		{leastServer, "--status :6060 --status-token-file t", func(s *Sidecar, _ *Tunnel) {
+			s.Status = Status{Listen: address(t, ":6060"), TLS: true, TokenFile: "t"}
+		}},
+		{leastServer, "--status unix:/s --status-token-file t", func(s *Sidecar, _ *Tunnel) {
+			s.Status = Status{Listen: address(t, "unix:/s"), TokenFile: "t"}
+		}},
+		{leastServer, "--status :6060 --status-client-ca ca --status-token-file t", func(s *Sidecar, _ *Tunnel) {
+			s.Status = Status{Listen: address(t, ":6060"), TLS: true, TokenFile: "t", ClientCA: "ca"}
+		}},
 		{leastServer, "--metrics-prefix mine", func(s *Sidecar, _ *Tunnel) { s.MetricsPrefix = "mine" }},
+
+		{leastServer, "--disable-landlock", func(s *Sidecar, _ *Tunnel) { s.DisableLandlock = true }},
+		{leastServer, "--use-landlock", func(*Sidecar, *Tunnel) {}},
+		{leastServer, "--disable-landlock --use-landlock", func(s *Sidecar, _ *Tunnel) { s.DisableLandlock = true }},
 
 		{leastServer, "--quiet all", func(s *Sidecar, _ *Tunnel) { s.Log.Quiet.All = true }},
 		{leastServer, "--quiet conns --quiet conn-errs --quiet handshake-errs", func(s *Sidecar, _ *Tunnel) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 )
 
 // Secret is text that must not be shown: however it is formatted, logged or
@@ -24,3 +25,24 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
 // LogValue gives "[hidden]".
 func (Secret) LogValue() slog.Value { return slog.StringValue(hidden) }
+
+// Secrets returns the parts of args, which are as for Parse, that are values of
+// flags whose values must not be shown. They share their memory with args, so
+// that whoever owns that can overwrite them there. Where a line cannot be
+// parsed, more than that may be returned.
+func Secrets(args []string) []string {
+	var secrets []string
+	for i := 0; i < len(args) && args[i] != "--"; i++ {
+		text, isFlag := strings.CutPrefix(args[i], "--")
+		name, value, joined := strings.Cut(text, "=")
+		switch s := findSetting(name, everyCommand); {
+		case !isFlag || s == nil || !s.secret:
+		case joined:
+			secrets = append(secrets, value)
+		case i+1 < len(args):
+			i++
+			secrets = append(secrets, args[i])
+		}
+	}
+	return secrets
+}

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 )
 
 // password is what must not show up anywhere.
@@ -115,5 +117,39 @@ func TestErrorsAndHelpHoldNoSecret(t *testing.T) {
 				t.Errorf("what was written holds it: %s", out.String())
 			}
 		})
+	}
+}
+
+func TestSecretsAreThoseParsed(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		line string
+		want []string
+	}{
+		{"server --listen :1 --target unix:/s", nil},
+		{"server --storepass hunter2", []string{"hunter2"}},
+		{"server --storepass=hunter2 --pkcs11-pin 1234", []string{"hunter2", "1234"}},
+		{"--storepass hunter2 client", []string{"hunter2"}},
+		{"certs init d --storepass=a=b", []string{"a=b"}},
+		{"certs init d --storepass=--listen", []string{"--listen"}},
+		{"server --target-status http://u:p@localhost/", []string{"http://u:p@localhost/"}},
+		{"server --storepass", nil},
+		{"server --storepass=", []string{""}},
+		{"server --storepass-file f --status-token-file f", nil},
+		{"certs init -- --storepass hunter2", nil}, // the names of a directory and of what follows
+	} {
+		if got := Secrets(strings.Fields(test.line)); !slices.Equal(got, test.want) {
+			t.Errorf("%s: %q, want %q", test.line, got, test.want)
+		}
+	}
+}
+
+func TestSecretsLieWithinTheArguments(t *testing.T) {
+	t.Parallel()
+	args := []string{"server", "--storepass=hunter2", "--pkcs11-pin", "1234"}
+	secrets := Secrets(args)
+	if len(secrets) != 2 || unsafe.StringData(secrets[0]) != unsafe.StringData(args[1][len("--storepass="):]) ||
+		unsafe.StringData(secrets[1]) != unsafe.StringData(args[3]) {
+		t.Errorf("%q are copies", secrets)
 	}
 }

@@ -59,6 +59,7 @@ const (
 	groupLimits       group = "Timeouts and limits"
 	groupTLS          group = "TLS"
 	groupStatus       group = "Status and metrics"
+	groupProcess      group = "Process"
 	groupLogging      group = "Logging"
 	groupCertificates group = "Certificates"
 )
@@ -66,5 +67,5 @@ const (
 // groups is their order.
 var groups = []group{
 	groupAddresses, groupIdentity, groupAccess, groupLimits, groupTLS,
-	groupStatus, groupLogging, groupCertificates,
+	groupStatus, groupProcess, groupLogging, groupCertificates,
 }

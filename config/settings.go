@@ -47,14 +47,14 @@ var settings = []setting{
 		set:  one(func(d *draft) *string { return &d.tunnel.Identity.Keystore }, parsePath),
 	},
 	{
-		name: "storepass", commands: everyCommand, group: groupIdentity, value: "PASS", env: []string{"KEYSTORE_PASS"}, secret: true,
-		help: "password of a keystore or an encrypted key; other processes can see it, so prefer its variable",
-		set:  one(func(d *draft) *Secret { return d.password }, parseSecret),
+		name: "storepass-file", commands: inTunnel, group: groupIdentity, value: "PATH",
+		help: "file with the password of a keystore or an encrypted key",
+		set:  one(func(d *draft) *string { return &d.tunnel.Identity.PasswordFile }, parsePath),
 	},
 	{
-		name: "storepass-file", commands: inTunnel, group: groupIdentity, value: "PATH",
-		help: "file with that password",
-		set:  one(func(d *draft) *string { return &d.tunnel.Identity.PasswordFile }, parsePath),
+		name: "storepass", commands: everyCommand, group: groupIdentity, value: "PASS", env: []string{"KEYSTORE_PASS"}, secret: true,
+		help: "password of a keystore or an encrypted key; others may see it, so prefer its variable",
+		set:  one(func(d *draft) *Secret { return d.password }, parseSecret),
 	},
 	{
 		name: "cert", commands: inTunnel, group: groupIdentity, value: "PATH", env: []string{"CERT_PATH"},
@@ -78,7 +78,7 @@ var settings = []setting{
 	},
 	{
 		name: "pkcs11-pin", commands: inTunnel, group: groupIdentity, value: "PIN", env: []string{"PKCS11_PIN"}, secret: true,
-		help: "PIN of the token; other processes can see it, so prefer its variable",
+		help: "PIN of the token; others may see it, so prefer its variable",
 		set:  one(func(d *draft) *Secret { return &d.tunnel.Identity.PKCS11.PIN }, parseSecret),
 	},
 	{
@@ -199,6 +199,21 @@ var settings = []setting{
 		set:  each(func(d *draft) *[]netip.Addr { return &d.tunnel.Access.IPs }, parseIP),
 	},
 	{
+		name: "allow-spki-pin", commands: inServer, group: groupAccess, value: "PIN", repeats: true,
+		help: "let in clients with this public key, whatever else their certificate says: sha256:BASE64, sha384:… or sha512:… of its SubjectPublicKeyInfo",
+		set:  each(func(d *draft) *[]auth.Pin { return &d.tunnel.Access.Pins }, auth.ParsePin),
+	},
+	{
+		name: "allow-policy", commands: inServer, group: groupAccess, value: "BUNDLE",
+		help: "let in clients whom a policy in Rego lets in: an OPA bundle or a .rego file; needs --allow-query",
+		set:  one(func(d *draft) *string { return &d.tunnel.Access.Policy.Path }, parsePath),
+	},
+	{
+		name: "allow-query", commands: inServer, group: groupAccess, value: "QUERY",
+		help: "what to ask that policy, such as data.access.allow",
+		set:  one(func(d *draft) *string { return &d.tunnel.Access.Policy.Query }, parseQuery),
+	},
+	{
 		name: "verify-cn", commands: inClient, group: groupAccess, value: "CN", repeats: true,
 		help: "the target must have this common name, beside its host name",
 		set:  each(func(d *draft) *[]string { return &d.tunnel.Access.CommonNames }, parseName),
@@ -222,6 +237,21 @@ var settings = []setting{
 		name: "verify-ip", aliases: []string{"verify-ip-san"}, commands: inClient, group: groupAccess, value: "IP", repeats: true, hidden: true,
 		help: "the target must have this IP address in its certificate",
 		set:  each(func(d *draft) *[]netip.Addr { return &d.tunnel.Access.IPs }, parseIP),
+	},
+	{
+		name: "verify-spki-pin", commands: inClient, group: groupAccess, value: "PIN", repeats: true,
+		help: "the target must have this public key, whatever else its certificate says: sha256:BASE64, sha384:… or sha512:… of its SubjectPublicKeyInfo",
+		set:  each(func(d *draft) *[]auth.Pin { return &d.tunnel.Access.Pins }, auth.ParsePin),
+	},
+	{
+		name: "verify-policy", commands: inClient, group: groupAccess, value: "BUNDLE",
+		help: "a policy in Rego must accept the target: an OPA bundle or a .rego file; needs --verify-query",
+		set:  one(func(d *draft) *string { return &d.tunnel.Access.Policy.Path }, parsePath),
+	},
+	{
+		name: "verify-query", commands: inClient, group: groupAccess, value: "QUERY",
+		help: "what to ask that policy, such as data.access.allow",
+		set:  one(func(d *draft) *string { return &d.tunnel.Access.Policy.Query }, parseQuery),
 	},
 	{
 		name: "override-server-name", commands: inClient, group: groupAccess, value: "NAME",
@@ -266,6 +296,16 @@ var settings = []setting{
 		set:  one(func(d *draft) *int { return &d.tunnel.MaxConns }, parseCount),
 	},
 	{
+		name: "max-handshakes", commands: inTunnel, group: groupLimits, value: "N", initial: "2048",
+		help: "handshakes at once, the rest wait to be accepted; 0 is no limit",
+		set:  one(func(d *draft) *int { return &d.tunnel.MaxHandshakes }, parseCount),
+	},
+	{
+		name: "max-conns-per-ip", commands: inTunnel, group: groupLimits, value: "N", initial: "0",
+		help: "connections at once from one address, more are closed; 0 is no limit",
+		set:  one(func(d *draft) *int { return &d.tunnel.MaxConnsPerIP }, parseCount),
+	},
+	{
 		name: "shutdown-timeout", commands: inTunnel, group: groupLimits, value: "DURATION", initial: "5m",
 		help: "how long connections may go on after a shutdown signal",
 		set:  one(func(d *draft) *time.Duration { return &d.sidecar.ShutdownTimeout }, parseDuration),
@@ -300,6 +340,16 @@ var settings = []setting{
 		set:  one(func(d *draft) **url.URL { return &d.tunnel.TargetStatus }, parseStatusURL),
 	},
 	{
+		name: "status-token-file", commands: inTunnel, group: groupStatus, value: "PATH",
+		help: "file with the token that the status port asks for, but for /livez and /readyz",
+		set:  one(func(d *draft) *string { return &d.sidecar.Status.TokenFile }, parsePath),
+	},
+	{
+		name: "status-client-ca", commands: inTunnel, group: groupStatus, value: "PATH",
+		help: "file with the CA certificates that clients of the status port must chain to; needs HTTPS",
+		set:  one(func(d *draft) *string { return &d.sidecar.Status.ClientCA }, parsePath),
+	},
+	{
 		name: "enable-pprof", commands: inTunnel, group: groupStatus,
 		help: "serve profiles at /debug/pprof/ of the status port",
 		set:  one(func(d *draft) *bool { return &d.sidecar.Status.Pprof }, parseSwitch),
@@ -313,6 +363,18 @@ var settings = []setting{
 		name: "metrics-prefix", commands: inTunnel, group: groupStatus, value: "NAME", initial: "ghostunnel",
 		help: "first part of the names that Ghostunnel has for its metrics",
 		set:  one(func(d *draft) *string { return &d.sidecar.MetricsPrefix }, parseName),
+	},
+
+	// Process
+	{
+		name: "disable-landlock", commands: inTunnel, group: groupProcess,
+		help: "run without the sandbox of files and ports that Linux's Landlock is for",
+		set:  one(func(d *draft) *bool { return &d.sidecar.DisableLandlock }, parseSwitch),
+	},
+	{
+		name: "use-landlock", commands: inTunnel, group: groupProcess, hidden: true,
+		help: "does nothing: the sandbox is on without it",
+		set:  func(_ *draft, text string) error { _, err := parseSwitch(text); return err },
 	},
 
 	// Logging

@@ -17,6 +17,7 @@ type Sidecar struct {
 	TimedReload     time.Duration // time from one reload to the next; 0: none
 	WatchFiles      bool          // reload when a file that Tunnels name changes
 	ShutdownTimeout time.Duration // how long a drain may take; 0: it ends at once
+	DisableLandlock bool          // run without the sandbox
 }
 
 // Check is the work of `sallyport check`: to load and verify what the Sidecar
@@ -34,6 +35,7 @@ func (s *Sidecar) LogValue() slog.Value {
 		slog.Duration("timed_reload", s.TimedReload),
 		slog.Bool("watch_files", s.WatchFiles),
 		slog.Duration("shutdown_timeout", s.ShutdownTimeout),
+		slog.Bool("disable_landlock", s.DisableLandlock),
 	}
 	for i := range s.Tunnels {
 		attrs = append(attrs, slog.Any("tunnel."+s.Tunnels[i].Name, &s.Tunnels[i]))
@@ -47,6 +49,9 @@ type Status struct {
 	TLS      bool // serve HTTPS with the first tunnel's identity; else plain HTTP
 	Pprof    bool // serve /debug/pprof/
 	Shutdown bool // serve /_shutdown
+
+	TokenFile string // file with the token that clients must send, but to /livez and /readyz; "": none is asked for
+	ClientCA  string // file with the CAs that clients' certificates must chain to; only with TLS; "": none is asked for
 }
 
 // LogValue is the status port for the log.
@@ -56,6 +61,8 @@ func (s Status) LogValue() slog.Value {
 		slog.Bool("tls", s.TLS),
 		slog.Bool("pprof", s.Pprof),
 		slog.Bool("shutdown", s.Shutdown),
+		slog.String("token_file", s.TokenFile),
+		slog.String("client_ca", s.ClientCA),
 	)
 }
 

@@ -49,6 +49,8 @@ type Tunnel struct {
 	IdleTimeout     time.Duration // closes a connection without traffic; 0: never
 	MaxConnLifetime time.Duration // closes a connection by its age; 0: never
 	MaxConns        int           // connections at a time; 0: no limit
+	MaxHandshakes   int           // connections at a time that are not established yet; 0: no limit
+	MaxConnsPerIP   int           // connections at a time from one IP address; 0: no limit
 }
 
 // SendsNoCertificate tells whether the tunnel has no certificate to show to
@@ -75,6 +77,8 @@ func (t *Tunnel) LogValue() slog.Value {
 		slog.Duration("idle_timeout", t.IdleTimeout),
 		slog.Duration("max_conn_lifetime", t.MaxConnLifetime),
 		slog.Int("max_concurrent_conns", t.MaxConns),
+		slog.Int("max_handshakes", t.MaxHandshakes),
+		slog.Int("max_conns_per_ip", t.MaxConnsPerIP),
 	}
 	if t.TargetStatus != nil {
 		// A query may hold a token, so no more than the place is told.
@@ -84,8 +88,8 @@ func (t *Tunnel) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// Access is who is let in beyond holding a certificate that the trust covers.
-// Any match is enough. The zero value names nobody.
+// Access is who is let in beyond holding a certificate that the trust covers,
+// or, with Pins, in place of that. Any match is enough. The zero value names nobody.
 type Access struct {
 	All                 bool // every verified peer; goes with no other
 	CommonNames         []string
@@ -93,12 +97,26 @@ type Access struct {
 	DNSNames            []string
 	URIs                []auth.URIPattern
 	IPs                 []netip.Addr
+	Policy              Policy
+
+	// Pins are the public keys of those who are let in whatever else their
+	// certificates say: chain, dates, names and CRLs do not count. They go with
+	// no other.
+	Pins []auth.Pin
+}
+
+// Policy is a policy in Rego that says who is let in. The zero value is none;
+// otherwise both of its fields are set.
+type Policy struct {
+	Path  string // a bundle, which is a directory or an archive, or a .rego file
+	Query string // the expression that has to be true
 }
 
 // IsZero tells whether a names nobody.
 func (a Access) IsZero() bool {
 	return !a.All && len(a.CommonNames) == 0 && len(a.OrganizationalUnits) == 0 &&
-		len(a.DNSNames) == 0 && len(a.URIs) == 0 && len(a.IPs) == 0
+		len(a.DNSNames) == 0 && len(a.URIs) == 0 && len(a.IPs) == 0 && len(a.Pins) == 0 &&
+		a.Policy == (Policy{})
 }
 
 // TLS holds the choices left to an operator. The zero value is not one that

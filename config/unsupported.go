@@ -9,20 +9,14 @@ import (
 // and that have no row in settings yet. To call them unknown, with a guess at
 // what was meant, would mislead.
 var unsupported = []string{
-	// Access
-	"allow-policy", "allow-query", "allow-spki-pin",
-	"verify-policy", "verify-query", "verify-spki-pin",
-
 	// What goes over the wire
 	"alpn", "starttls",
 	"proxy", "connect-proxy",
 	"proxy-protocol", "proxy-protocol-mode", "proxy-protocol-in",
 
 	// The process
-	"status-token-file", "status-client-ca",
 	"metrics-graphite", "metrics-url", "metrics-interval",
 	"syslog",
-	"disable-landlock", "use-landlock",
 }
 
 // isUnsupported tells whether text is such a flag, with its dashes.

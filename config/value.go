@@ -46,6 +46,15 @@ func parseName(text string) (string, error) {
 	return text, nil
 }
 
+// parseQuery reads a query in Rego, which may go over several lines. Whoever
+// asks it knows more of it.
+func parseQuery(text string) (string, error) {
+	if strings.TrimSpace(text) == "" {
+		return "", errEmpty
+	}
+	return text, nil
+}
+
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 
 func parseSecret(text string) (Secret, error) { return Secret(text), nil }

@@ -17,7 +17,7 @@ func TestWrongCombinations(t *testing.T) {
 		server = "server --listen :8443 --target localhost:8080"
 		client = "client --listen localhost:8080 --target web.example.com:8443"
 
-		needsAccess      = "nobody may connect: give --allow-all, --allow-cn, --allow-ou, --allow-dns, --allow-uri or --disable-authentication"
+		needsAccess      = "nobody may connect: give --allow-all, --allow-cn, --allow-ou, --allow-dns, --allow-uri, --allow-spki-pin, --allow-policy or --disable-authentication"
 		serverIdentities = "--keystore, --cert with --key, --cert with --pkcs11-module, --use-workload-api, --auto-acme-cert or --auto-tls"
 		needsDuration    = "not a duration; write it like 30s, 5m or 1h30m"
 	)
@@ -158,6 +158,27 @@ func TestWrongCombinations(t *testing.T) {
 		{server + " --allow-ip localhost", `--allow-ip "localhost": not an IP address; write it like 192.0.2.1 or 2001:db8::1`},
 		{client + " --verify-ip fe80::1%eth0", `--verify-ip "fe80::1%eth0": not an IP address; write it like 192.0.2.1 or 2001:db8::1`},
 		{client + " --verify-uri=", `--verify-uri "": empty URI pattern; ** alone matches every URI`},
+		{server + " --allow-spki-pin 47DEQpj8", `--allow-spki-pin "47DEQpj8": not a pin; write sha256:BASE64, the digest of a public key`},
+		{server + " --allow-spki-pin sha256:47DEQpj8", `--allow-spki-pin "sha256:47DEQpj8": the digest has 6 bytes and should have 32; write it in base64, not in hexadecimal`},
+		{server + " --allow-spki-pin sha1:2jmj7l5rSw0yVb/vlWAYkK/YBwk=", `--allow-spki-pin "sha1:2jmj7l5rSw0yVb/vlWAYkK/YBwk=": no pins are made with "sha1"; use sha256, sha384 or sha512`},
+		{leastServer + " --allow-spki-pin " + somePin, "--allow-all and --allow-spki-pin: the first lets in everybody with a certificate; give one or the other"},
+		{server + " --keystore s --disable-authentication --allow-spki-pin " + somePin, "--disable-authentication and --allow-spki-pin: without client certificates there is nobody to choose from; give one or the other"},
+		{server + " --keystore s --allow-ip ::1 --allow-cn a --allow-spki-pin " + somePin, "--allow-spki-pin and --allow-cn, --allow-ip: a pin decides alone, whatever else the certificate says; give one or the other"},
+		{server + " --keystore s --allow-policy p --allow-query data.a.b --allow-spki-pin " + somePin, "--allow-spki-pin and --allow-policy, --allow-query: a pin decides alone, whatever else the certificate says; give one or the other"},
+		{leastClient + " --verify-policy p --verify-query data.a.b --verify-spki-pin " + somePin, "--verify-spki-pin and --verify-policy, --verify-query: a pin decides alone, whatever else the certificate says; give one or the other"},
+		{leastClient + " --verify-uri-san a --verify-spki-pin " + somePin, "--verify-spki-pin and --verify-uri-san: a pin decides alone, whatever else the certificate says; give one or the other"},
+		{server + " --use-workload-api-addr unix:///a --allow-spki-pin " + somePin, "--allow-spki-pin and --use-workload-api-addr: the Workload API says whom to trust, and changes keys; use --allow-uri"},
+		{client + " --use-workload-api-addr unix:///a --disable-authentication --verify-spki-pin " + somePin, "--verify-spki-pin and --use-workload-api-addr: the Workload API says whom to trust, and changes keys; use --verify-uri"},
+		{server + " --keystore s --crl c --allow-spki-pin " + somePin, "--allow-spki-pin and --crl: a pin decides alone, so that nobody would look at the revocation list; give one or the other"},
+		{server + " --keystore s --allow-policy p.rego", "--allow-policy: needs --allow-query, which says what to ask the policy, such as data.access.allow"},
+		{server + " --keystore s --allow-query data.a.b", "--allow-query: needs --allow-policy, which says what policy to ask"},
+		{server + " --keystore s --allow-policy p.rego --allow-query=", `--allow-query "": empty value; leave it out to set nothing`},
+		{leastClient + " --verify-policy p.rego", "--verify-policy: needs --verify-query, which says what to ask the policy, such as data.access.allow"},
+		{leastClient + " --verify-query data.a.b", "--verify-query: needs --verify-policy, which says what policy to ask"},
+		{leastServer + " --allow-policy p.rego --allow-query data.a.b", "--allow-all and --allow-policy, --allow-query: the first lets in everybody with a certificate; give one or the other"},
+		{server + " --keystore s --disable-authentication --allow-policy p.rego --allow-query data.a.b", "--disable-authentication and --allow-policy, --allow-query: without client certificates there is nobody to choose from; give one or the other"},
+		{server + " --keystore s --allow-policy p.rego --allow-query data.a.b --allow-spki-pin " + somePin, "--allow-spki-pin and --allow-policy, --allow-query: a pin decides alone, whatever else the certificate says; give one or the other"},
+		{leastClient + " --allow-spki-pin " + somePin, "--allow-spki-pin: not a flag of sallyport client, but of sallyport server"},
 		// Timeouts and limits
 		{leastServer + " --connect-timeout 0", `--connect-timeout "0": no time at all; use more than 0`},
 		{leastServer + " --connect-timeout=-1s", `--connect-timeout "-1s": negative duration; use 0 or more`},
@@ -174,8 +195,14 @@ func TestWrongCombinations(t *testing.T) {
 		{leastServer + " --cipher-suites AES,UNSAFE-AZURE", "--cipher-suites: UNSAFE-AZURE needs --allow-unsafe-cipher-suites too"},
 		{leastServer + " --max-tls-version TLS1.1", `--max-tls-version "TLS1.1": unknown version; use TLS1.2 or TLS1.3`},
 		// Status and metrics
-		{leastServer + " --enable-pprof", "--enable-pprof: needs --status, which serves it"},
-		{leastServer + " --enable-shutdown", "--enable-shutdown: needs --status, which serves it"},
+		{leastServer + " --enable-pprof", "--enable-pprof: needs --status, which it is about"},
+		{leastServer + " --enable-shutdown", "--enable-shutdown: needs --status, which it is about"},
+		{leastServer + " --status-token-file t", "--status-token-file: needs --status, which it is about"},
+		{leastServer + " --status-client-ca ca", "--status-client-ca: needs --status, which it is about"},
+		{leastServer + " --status :6060 --status-token-file=", `--status-token-file "": empty value; leave it out to set nothing`},
+		{leastServer + " --status http://:6060 --status-client-ca ca", "--status-client-ca and --status: certificates go with HTTPS, and that is plain HTTP; write --status HOST:PORT, or use --status-token-file"},
+		{leastServer + " --status unix:/s --status-client-ca ca", "--status-client-ca and --status: certificates go with HTTPS, and that is plain HTTP; write --status HOST:PORT, or use --status-token-file"},
+		{client + " --disable-authentication --status :6060 --status-client-ca ca", "--status-client-ca: certificates go with HTTPS, and with --disable-authentication the status port has none; use --status-token-file"},
 		{leastServer + " --status http://unix:/s", `--status "http://unix:/s": a scheme goes with HOST:PORT alone; write unix:PATH without it`},
 		{leastServer + " --status https://localhost", `--status "https://localhost": no port; write HOST:PORT, or unix:PATH for a UNIX socket`},
 		{leastServer + " --status ftp://localhost:80", `--status "ftp://localhost:80": unknown scheme; write http://HOST:PORT or https://HOST:PORT`},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -17,9 +18,12 @@ type conn struct {
 	server   *Server
 	id       uint64
 	accepted time.Time
-	client   *side    // who connected
-	target   *side    // nil until dialled
-	passed   *verdict // the latest Recheck that both have passed
+	source   netip.Addr // counted in server.sources; the zero Addr if it is not
+	crowded  error      // there are too many from that address
+	settling bool       // it has a slot of server.settling; serve alone uses this
+	client   *side      // who connected
+	target   *side      // nil until dialled
+	passed   *verdict   // the latest Recheck that both have passed
 
 	up, down direction // client to target, target to client
 
@@ -37,6 +41,7 @@ func newConn(s *Server, accepted net.Conn) *conn {
 		server:   s,
 		id:       s.lastID.Add(1),
 		accepted: time.Now(),
+		settling: true,
 		client:   newSide(accepted),
 		passed:   s.verdict.Load(),
 	}
@@ -49,6 +54,10 @@ func (c *conn) serve() {
 	}
 	defer c.finish()
 
+	if c.crowded != nil {
+		c.fail(stageLimit, c.crowded)
+		return
+	}
 	if err := c.handshake(); err != nil {
 		c.fail(stageHandshake, err)
 		return
@@ -60,6 +69,7 @@ func (c *conn) serve() {
 		c.fail(stageOf(err), err)
 		return
 	}
+	c.settled() // without TLS toward the client, dialling is what has to be over
 	c.open()
 	c.splice()
 }
@@ -75,15 +85,24 @@ func (c *conn) handshake() error {
 	socket := c.client.socket
 	under := &wire{Conn: socket}
 	session := tls.Server(under, c.server.TLS)
-	if err := shake(ctx, session, socket, c.server.Observer.Handshake); err != nil {
-		err = &handshakeError{err: err, silent: !under.received}
+	if err := shake(ctx, session, under, c.server.Gate, c.server.Observer.Handshake); err != nil {
+		err = &handshakeError{err: err, silent: !under.received, peer: session.ConnectionState()}
 		lingerAfterAlert(ctx, socket, err)
 		return err
 	}
+	c.settled()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.client = newSide(session)
 	return nil
+}
+
+// settled gives up what MaxHandshakes counts, unless that was done before.
+func (c *conn) settled() {
+	if c.settling {
+		c.settling = false
+		c.server.settling.give()
+	}
 }
 
 // dial connects the target's side.
@@ -117,13 +136,26 @@ func (c *conn) fail(stage string, err error) {
 		failed(stage, reason)
 	}
 	message, class, level := "error on dial", QuietConnErrs, slog.LevelError
-	if stage == stageHandshake {
+	switch stage {
+	case stageHandshake:
 		message, class, level = "error on TLS handshake", QuietHandshakeErrs, slog.LevelWarn
+	case stageLimit:
+		message, level = "error on accept", slog.LevelWarn
 	}
 	if reason == reasonClientAbort || reason == reasonShutdown {
 		level = slog.LevelDebug // a port probe, or our own doing: nothing that anybody has to look at
 	}
-	c.log(class, level, message, slog.String("reason", reason), slog.Any("error", err))
+	c.log(class, level, message, append(c.shown(err), slog.String("reason", reason), slog.Any("error", err))...)
+}
+
+// shown is, for log lines, as whom the peer of a failed handshake showed itself, if it got that far. Nobody vouches for that:
+// it may have been refused because it is somebody else.
+func (c *conn) shown(err error) []slog.Attr {
+	var handshake *handshakeError
+	if c.server.Identify == nil || !errors.As(err, &handshake) || len(handshake.peer.PeerCertificates) == 0 {
+		return nil
+	}
+	return []slog.Attr{slog.String("identity", c.server.Identify(handshake.peer))}
 }
 
 // finish closes what is open and says that the connection is over.
@@ -143,6 +175,7 @@ func (c *conn) finish() {
 			slog.Int64("bytes_in", c.up.moved.Load()), slog.Int64("bytes_out", c.down.moved.Load()),
 			slog.Duration("duration", lifetime), slog.String("reason", reason))
 	}
+	c.settled()
 	c.server.finish(c)
 }
 

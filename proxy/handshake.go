@@ -10,35 +10,36 @@ import (
 )
 
 // TLSDialer returns a dial function that makes the client's part of a TLS handshake over each connection that dial returns.
-// The context bounds both. An error of the handshake leaves no connection open. Observe is told how long each handshake took,
-// whether or not it succeeded; it may be nil.
+// The context bounds both. An error of the handshake leaves no connection open. The handshakes go through the gate, which may
+// be nil. Observe is told how long each took, whether or not it succeeded; it may be nil.
 func TLSDialer(
-	dial func(context.Context) (net.Conn, error), config *tls.Config, observe func(time.Duration),
+	dial func(context.Context) (net.Conn, error), config *tls.Config, gate *Gate, observe func(time.Duration),
 ) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		socket, err := dial(ctx)
 		if err != nil {
 			return nil, err
 		}
-		session := tls.Client(&wire{Conn: socket}, config)
-		if err := shake(ctx, session, socket, observe); err != nil {
+		under := &wire{Conn: socket}
+		session := tls.Client(under, config)
+		if err := shake(ctx, session, under, gate, observe); err != nil {
 			_ = socket.Close()
-			return nil, &handshakeError{err: err, target: true}
+			return nil, &handshakeError{err: err, target: true, peer: session.ConnectionState()}
 		}
 		return session, nil
 	}
 }
 
-// shake completes a handshake over the socket before the context ends. crypto/tls has this as HandshakeContext, at the price
+// shake completes the handshake of a session over the wire before the context ends. crypto/tls has this as HandshakeContext, at the price
 // of a goroutine for each handshake; a deadline costs none.
-func shake(ctx context.Context, session *tls.Conn, socket net.Conn, observe func(time.Duration)) error {
+func shake(ctx context.Context, session *tls.Conn, under *wire, gate *Gate, observe func(time.Duration)) error {
 	started := time.Now()
-	stop := context.AfterFunc(ctx, func() { _ = socket.SetDeadline(time.Unix(1, 0)) })
-	err := session.Handshake()
+	stop := context.AfterFunc(ctx, func() { _ = under.Conn.SetDeadline(time.Unix(1, 0)) })
+	err := under.through(gate.pass(ctx), session.Handshake)
 	if observe != nil {
 		observe(time.Since(started))
 	}
-	if !stop() {
+	if _, judged := errors.AsType[reasoned](err); !stop() && !judged { // a verdict tells more than that it took too long
 		return &interruptedError{cause: context.Cause(ctx)}
 	}
 	return err
@@ -71,9 +72,12 @@ func alertSent(err error) bool {
 }
 
 // wire is the socket under a TLS session. The deadlines of the socket belong to the proxy: crypto/tls would give the
-// close_notify alert five seconds, and a peer that reads slowly would lose its end of stream.
+// close_notify alert five seconds, and a peer that reads slowly would lose its end of stream. During a handshake it gives up
+// the place at the gate for as long as the network lets it wait.
 type wire struct {
 	net.Conn
+
+	pass *pass // of the handshake in progress; nil before and after
 
 	// Only whoever reads touches these.
 	received bool // a byte came in
@@ -81,10 +85,36 @@ type wire struct {
 }
 
 func (w *wire) Read(p []byte) (int, error) {
+	w.pass.leave()
 	n, err := w.Conn.Read(p)
 	w.received = w.received || n > 0
 	w.ended = w.ended || err == io.EOF
-	return n, err
+	if err != nil {
+		return n, err // it fails the handshake, and leaves nothing to compute
+	}
+	return n, w.pass.enter()
+}
+
+func (w *wire) Write(p []byte) (int, error) {
+	w.pass.leave()
+	n, err := w.Conn.Write(p)
+	if err != nil {
+		return n, err
+	}
+	return n, w.pass.enter()
+}
+
+// through runs a handshake over the wire, which computes as long as it neither reads nor writes.
+func (w *wire) through(p *pass, handshake func() error) error {
+	w.pass = p
+	defer func() {
+		p.leave()
+		w.pass = nil // from here on two goroutines use the wire
+	}()
+	if err := p.enter(); err != nil {
+		return err
+	}
+	return handshake()
 }
 
 // SetDeadline does nothing.
@@ -101,6 +131,9 @@ type handshakeError struct {
 	err    error
 	target bool // it was the handshake with the target
 	silent bool // the peer never sent a byte
+
+	// peer is how far the session got. The certificates in it are those that were shown, for which nobody vouches.
+	peer tls.ConnectionState
 }
 
 func (e *handshakeError) Error() string {

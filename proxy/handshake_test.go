@@ -166,17 +166,17 @@ func TestReasonsOfDialling(t *testing.T) {
 				_, _ = io.Copy(io.Discard, far)
 			}()
 			return near, nil
-		}, &tls.Config{ServerName: "localhost", MinVersion: tls.VersionTLS12}, nil)},
+		}, &tls.Config{ServerName: "localhost", MinVersion: tls.VersionTLS12}, nil, nil)},
 		{"the target is silent", "failed handshake timeout", TLSDialer(func(context.Context) (net.Conn, error) {
 			near, far := memnet.Pipe(100)
 			go func() { _, _ = io.Copy(io.Discard, far) }()
 			return near, nil
-		}, &tls.Config{ServerName: "localhost", MinVersion: tls.VersionTLS12}, nil)},
+		}, &tls.Config{ServerName: "localhost", MinVersion: tls.VersionTLS12}, nil, nil)},
 		{"the target hangs up", "failed handshake connection_lost", TLSDialer(func(context.Context) (net.Conn, error) {
 			near, far := memnet.Pipe(100)
 			_ = far.Close()
 			return near, nil
-		}, &tls.Config{ServerName: "localhost", MinVersion: tls.VersionTLS12}, nil)},
+		}, &tls.Config{ServerName: "localhost", MinVersion: tls.VersionTLS12}, nil, nil)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

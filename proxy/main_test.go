@@ -139,7 +139,7 @@ func startBuffered(t testing.TB, s *Server, targetTLS *tls.Config, buffer int) *
 	}
 	s.Observer = r.journal.observer()
 	if targetTLS != nil {
-		s.Dial = TLSDialer(s.Dial, targetTLS, s.Observer.Handshake)
+		s.Dial = TLSDialer(s.Dial, targetTLS, s.Gate, s.Observer.Handshake)
 	}
 	s.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	go func() { r.served <- s.Serve(r.front) }()

@@ -62,10 +62,24 @@ type Server struct {
 	// queue of the listener. Zero or less is no limit.
 	MaxConns int
 
+	// MaxHandshakes is how many connections may be in a handshake with their client at once; more wait in the accept
+	// queue of the listener. Without TLS it counts those on their way to the target, whose handshake is part of that.
+	// Established connections do not count. Zero or less is no limit.
+	MaxHandshakes int
+
+	// MaxConnsPerIP is how many connections may be in hand at once from one IP address; more are closed as soon as
+	// they are accepted. Those over UNIX sockets have no address and no limit. Zero or less is no limit.
+	MaxConnsPerIP int
+
+	// Gate bounds how many handshakes with clients compute at once, beside those of others that share it. TLSDialer
+	// takes one for those with targets. Nil is no bound.
+	Gate *Gate
+
 	// Observer is told what becomes of each connection. The zero value observes nothing.
 	Observer Observer
 
-	// Identify names the peer of a TLS connection in log lines. Nil leaves the name out.
+	// Identify names the peer of a TLS connection in log lines, by the certificates it showed even if it was refused for
+	// them. Nil leaves the name out.
 	Identify func(tls.ConnectionState) string
 
 	// Log takes the events. Nil is silence.
@@ -74,19 +88,21 @@ type Server struct {
 	// Quiet leaves out classes of events.
 	Quiet Quiet
 
-	once    sync.Once
-	ctx     context.Context // ends when Shutdown begins; handshakes and dials live under it
-	cancel  context.CancelCauseFunc
-	slots   chan struct{} // one element for each connection in hand; nil without MaxConns
-	buffers sync.Pool
-	lastID  atomic.Uint64
-	verdict atomic.Pointer[verdict] // of the latest Recheck; nil before
-	conns   sync.WaitGroup
+	once     sync.Once
+	ctx      context.Context // ends when Shutdown begins; handshakes and dials live under it
+	cancel   context.CancelCauseFunc
+	slots    slots // a place for each connection in hand, for MaxConns
+	settling slots // a place for each that MaxHandshakes counts
+	buffers  sync.Pool
+	lastID   atomic.Uint64
+	verdict  atomic.Pointer[verdict] // of the latest Recheck; nil before
+	conns    sync.WaitGroup
 
 	mu       sync.Mutex
 	closing  bool
 	listener net.Listener // nil until Serve
 	active   map[*conn]struct{}
+	sources  sources
 	total    int64
 }
 
@@ -105,7 +121,7 @@ const (
 type Observer struct {
 	// Accepted: a connection came in.
 	Accepted func()
-	// Failed: a connection ended before anything was forwarded. Stage is accept, handshake or dial; an accept
+	// Failed: a connection ended before anything was forwarded. Stage is accept, limit, handshake or dial; an accept
 	// failure has no connection, so that no Accepted preceded and no Closed follows.
 	Failed func(stage, reason string)
 	// Handshake: a handshake with a client took this long, whether or not it succeeded. TLSDialer tells of those with
@@ -128,9 +144,8 @@ func (s *Server) Counts() (open, total int64) {
 func (s *Server) init() {
 	s.once.Do(func() {
 		s.ctx, s.cancel = context.WithCancelCause(context.Background())
-		if s.MaxConns > 0 {
-			s.slots = make(chan struct{}, s.MaxConns)
-		}
+		s.slots, s.settling = newSlots(s.MaxConns), newSlots(s.MaxHandshakes)
+		s.sources.limit = s.MaxConnsPerIP
 		if s.Log == nil {
 			s.Log = slog.New(slog.DiscardHandler)
 		}

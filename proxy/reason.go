@@ -14,6 +14,7 @@ import (
 // The stages in which a connection can fail before anything was forwarded, as Observer.Failed gets them.
 const (
 	stageAccept    = "accept"
+	stageLimit     = "limit" // it was accepted, and is one too many
 	stageHandshake = "handshake"
 	stageDial      = "dial"
 )
@@ -40,22 +41,23 @@ const (
 	reasonTruncated = "truncated" // a TLS stream ended in the middle of a record
 
 	// Failures.
-	reasonTimeout       = "timeout"            // HandshakeTimeout or DialTimeout
-	reasonClientAbort   = "client_abort"       // the client went away without a byte: a port probe
-	reasonLost          = "connection_lost"    // the peer went away in the middle of a handshake
-	reasonNotTLS        = "not_tls"            // what came is not TLS
-	reasonNoCertificate = "no_certificate"     // the client sent no certificate
-	reasonVersion       = "protocol_version"   // no TLS version in common
-	reasonCipher        = "no_shared_cipher"   // no cipher suite in common
-	reasonPeerAlert     = "peer_alert"         // the peer refused the handshake
-	reasonRefused       = "connection_refused" // nobody listens there
-	reasonUnreachable   = "unreachable"        // no route to the target
-	reasonNoSocket      = "no_such_socket"     // the UNIX socket does not exist
-	reasonName          = "name_resolution"    // the target's name does not resolve
-	reasonDescriptors   = "too_many_files"     // out of descriptors
-	reasonOther         = "error"              // none of these; the log line has the error
-	reasonPermission    = "permission_denied"  // the system does not let us connect
-	reasonBadTLSMessage = "bad_tls_message"    // the peer broke the TLS protocol
+	reasonTimeout       = "timeout"              // HandshakeTimeout or DialTimeout
+	reasonCrowded       = "too_many_from_source" // Server.MaxConnsPerIP
+	reasonClientAbort   = "client_abort"         // the client went away without a byte: a port probe
+	reasonLost          = "connection_lost"      // the peer went away in the middle of a handshake
+	reasonNotTLS        = "not_tls"              // what came is not TLS
+	reasonNoCertificate = "no_certificate"       // the client sent no certificate
+	reasonVersion       = "protocol_version"     // no TLS version in common
+	reasonCipher        = "no_shared_cipher"     // no cipher suite in common
+	reasonPeerAlert     = "peer_alert"           // the peer refused the handshake
+	reasonRefused       = "connection_refused"   // nobody listens there
+	reasonUnreachable   = "unreachable"          // no route to the target
+	reasonNoSocket      = "no_such_socket"       // the UNIX socket does not exist
+	reasonName          = "name_resolution"      // the target's name does not resolve
+	reasonDescriptors   = "too_many_files"       // out of descriptors
+	reasonOther         = "error"                // none of these; the log line has the error
+	reasonPermission    = "permission_denied"    // the system does not let us connect
+	reasonBadTLSMessage = "bad_tls_message"      // the peer broke the TLS protocol
 )
 
 // errnoReasons are the reasons for errors of the system.
@@ -85,10 +87,15 @@ var handshakeTexts = []struct{ text, reason string }{
 	{"error decoding message", reasonBadTLSMessage},
 }
 
+// reasoned is an error with a name of its own, such as the verdict on a peer.
+type reasoned interface {
+	error
+	Reason() string
+}
+
 // reasonOf gives the stable name of an error. An error may bring its own, by a method Reason.
 func reasonOf(err error) string {
-	var named interface{ Reason() string }
-	if errors.As(err, &named) {
+	if named, ok := errors.AsType[reasoned](err); ok {
 		return named.Reason()
 	}
 	if errors.Is(err, ErrServerClosed) {

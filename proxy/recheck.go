@@ -65,7 +65,7 @@ func (c *conn) admit(target *side) error {
 			}
 			if err := target.verify(*latest); err != nil {
 				target.close()
-				return &handshakeError{err: err, target: true}
+				return &handshakeError{err: err, target: true, peer: target.tls.ConnectionState()}
 			}
 			c.passed = latest
 		}

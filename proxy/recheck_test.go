@@ -148,7 +148,7 @@ func TestRecheckReachesConnectionsThatAreNotOpenYet(t *testing.T) {
 				checked := make(chan struct{})
 				server := &Server{TLS: p.serverConfig()}
 				server.Dial = func(ctx context.Context) (net.Conn, error) {
-					target, err := TLSDialer(r.back.Dial, p.clientConfig(), nil)(ctx)
+					target, err := TLSDialer(r.back.Dial, p.clientConfig(), nil, nil)(ctx)
 					<-checked
 					return target, err
 				}

@@ -80,17 +80,23 @@ func (s *Server) start(accepted net.Conn) {
 		s.release()
 		return
 	}
+	if from := sourceOf(accepted); s.sources.enter(from) {
+		c.source = from
+	} else {
+		c.crowded = &crowdedError{source: from, limit: s.MaxConnsPerIP}
+	}
 	s.active[c] = struct{}{}
 	s.total++
 	s.conns.Go(c.serve)
 }
 
-// finish lets go of a connection that start took in hand.
+// finish lets go of a connection that start took in hand, and that has settled.
 func (s *Server) finish(c *conn) {
 	s.mu.Lock()
 	delete(s.active, c)
+	s.sources.leave(c.source)
 	s.mu.Unlock()
-	s.release()
+	s.slots.give()
 }
 
 // cutAll closes every connection in hand, and reports whether an established one was among them.
@@ -117,23 +123,22 @@ func (s *Server) adopt(ln net.Listener) error {
 	return nil
 }
 
-// acquire waits for a free slot; false when the server closes first.
+// acquire waits until one more connection may be in hand, and one more on its way; false when the server closes first.
 func (s *Server) acquire() bool {
-	if s.slots == nil {
-		return s.ctx.Err() == nil
-	}
-	select {
-	case s.slots <- struct{}{}:
-		return true
-	case <-s.ctx.Done():
+	if !s.slots.take(s.ctx) {
 		return false
 	}
+	if !s.settling.take(s.ctx) {
+		s.slots.give()
+		return false
+	}
+	return true
 }
 
+// release takes back an acquire that no connection came of.
 func (s *Server) release() {
-	if s.slots != nil {
-		<-s.slots
-	}
+	s.settling.give()
+	s.slots.give()
 }
 
 func (s *Server) acceptFailed(err error, pause time.Duration) {

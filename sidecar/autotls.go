@@ -2,13 +2,12 @@ package sidecar
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"time"
 
+	"sallyport/auth"
 	"sallyport/certloader"
 	"sallyport/devpki"
 )
@@ -31,19 +30,25 @@ type autoTLS struct {
 	request devpki.Request
 	trust   certloader.Provider
 	changed chan struct{}
-	timer   *time.Timer      // of the renewal
-	current *devpki.Identity // nil before the first Load
+	timer   *time.Timer // of the renewal
+	current *devpki.Identity
 }
 
-// newAutoTLS makes the CA, and tells the log what it can be known by.
+// newAutoTLS makes the CA and the first identity, and tells the log what they can be known by: the CA by those who verify
+// chains, the identity by --verify-spki-pin.
 func newAutoTLS(names []string, trust certloader.Provider, log *slog.Logger) (*autoTLS, error) {
 	ca, err := devpki.NewCA(devpki.Options{CommonName: "Sallyport --auto-tls CA", NotAfter: time.Now().Add(autoCALife)})
 	if err != nil {
 		return nil, fmt.Errorf("--auto-tls: %w", err)
 	}
 	a := &autoTLS{ca: ca, request: autoRequest(names), trust: trust, changed: make(chan struct{}, 1)}
+	identity, err := a.identity(time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("--auto-tls: %w", err)
+	}
 	a.timer = time.AfterFunc(autoIdentityLife, a.tell)
-	log.Warn("made a CA that lasts as long as this process; --auto-tls is for trying out", "ca_pin", pin(ca))
+	log.Warn("made a CA and a key that last as long as this process; --auto-tls is for trying out",
+		"ca_pin", auth.PinOf(ca.Certificate()), "pin", auth.PinOf(identity.Leaf))
 	return a, nil
 }
 
@@ -67,12 +72,6 @@ func autoRequest(names []string) devpki.Request {
 	return request
 }
 
-// pin is what a CA can be known by: a digest of its SubjectPublicKeyInfo.
-func pin(ca *devpki.CA) string {
-	digest := sha256.Sum256(ca.Certificate().RawSubjectPublicKeyInfo)
-	return "sha256:" + base64.StdEncoding.EncodeToString(digest[:])
-}
-
 // Load returns the identity, a new one if it is time for that. The CA's certificate comes with its chain, so that a client
 // that knows the pin finds what it is the pin of.
 func (a *autoTLS) Load(ctx context.Context) (*certloader.Material, error) {
@@ -94,13 +93,16 @@ func (a *autoTLS) Load(ctx context.Context) (*certloader.Material, error) {
 	return &with, nil
 }
 
-// identity is the current one, or its successor.
+// identity is the current one, or its successor, which has the same key, so that its pin stays good too.
 func (a *autoTLS) identity(now time.Time) (*devpki.Identity, error) {
 	if a.current != nil && now.Before(renewal(a.current)) {
 		return a.current, nil
 	}
 	request := a.request
 	request.NotAfter = now.Add(autoIdentityLife)
+	if a.current != nil {
+		request.Signer = a.current.Key
+	}
 	next, err := a.ca.Issue(request)
 	if err != nil {
 		return nil, err

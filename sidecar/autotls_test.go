@@ -55,6 +55,10 @@ func TestAutoTLSIsValidForItsNamesUnderTheLoggedPin(t *testing.T) {
 		t.Fatal(err)
 	}
 	digest := sha256.Sum256(ca.RawSubjectPublicKeyInfo)
+	leafDigest := sha256.Sum256(identity.Leaf.RawSubjectPublicKeyInfo)
+	if want := " pin=" + "\"sha256:" + base64.StdEncoding.EncodeToString(leafDigest[:]) + "\""; !strings.Contains(log.String(), want) {
+		t.Errorf("log without %s: %s", want, &log)
+	}
 	if want := "ca_pin=" + "\"sha256:" + base64.StdEncoding.EncodeToString(digest[:]) + "\""; !strings.Contains(log.String(), want) {
 		t.Errorf("log without %s: %s", want, &log)
 	}
@@ -101,6 +105,9 @@ func TestAutoTLSRenewsTwoThirdsIntoALife(t *testing.T) {
 			after := load(t, a)
 			if after.Leaf.Equal(before.Leaf) {
 				t.Error("not renewed")
+			}
+			if !bytes.Equal(after.Leaf.RawSubjectPublicKeyInfo, before.Leaf.RawSubjectPublicKeyInfo) {
+				t.Error("the renewed certificate has another pin")
 			}
 			if !bytes.Equal(after.Certificate[1], before.Certificate[1]) {
 				t.Error("the CA has changed")

@@ -38,13 +38,13 @@ const (
 // shaken returns how to find out whether a TLS target is up. In TLS 1.3 the client's part of the handshake is over before the
 // server has looked at the client's certificate, so a target that refuses it would pass for one that is up. The refusal is an
 // alert, one round trip later: it is waited for as long as the handshake took.
-func shaken(dial func(context.Context) (net.Conn, error), config *tls.Config) func(context.Context) error {
+func shaken(dial func(context.Context) (net.Conn, error), config func(net.Addr) *tls.Config) func(context.Context) error {
 	return func(ctx context.Context) error {
 		c, err := dial(ctx)
 		if err != nil {
 			return err
 		}
-		session := tls.Client(c, config)
+		session := tls.Client(c, config(c.RemoteAddr()))
 		defer func() { _ = session.Close() }()
 		started := time.Now()
 		if err := session.HandshakeContext(ctx); err != nil {

@@ -27,6 +27,7 @@ func Check(ctx context.Context, cfg *config.Sidecar, out io.Writer) error {
 		c.tunnel(ctx, &cfg.Tunnels[i])
 	}
 	c.address(ctx, "status port", "--status", cfg.Status.Listen, false)
+	c.door(ctx, *cfg)
 	c.first()
 	if _, err := io.WriteString(out, c.report.String()); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
@@ -97,16 +98,16 @@ func (c *checkup) tunnel(ctx context.Context, t *config.Tunnel) {
 	c.address(ctx, "listen", "--listen", t.Listen, false)
 	c.address(ctx, "target", "--target", t.Target, t.SkipResolve)
 
+	c.policy(ctx, t)
 	source, err := c.source(ctx, t)
 	if err != nil {
 		c.problem(err)
 		return
 	}
-	var chain, cas []*x509.Certificate
+	cas := authorities(source)
+	var chain []*x509.Certificate
 	for _, cert := range source.Certificates() {
-		if cert.Role == certloader.RoleCA {
-			cas = append(cas, cert.X509)
-		} else {
+		if cert.Role != certloader.RoleCA {
 			chain = append(chain, cert.X509)
 		}
 	}
@@ -119,6 +120,49 @@ func (c *checkup) tunnel(ctx context.Context, t *config.Tunnel) {
 	}
 	if err := source.Close(); err != nil {
 		c.problem(err)
+	}
+}
+
+// door reports on what the status port asks for.
+func (c *checkup) door(ctx context.Context, cfg config.Sidecar) {
+	cfg.WatchFiles = false // once will do
+	d, err := newDoor(ctx, &cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		c.problem(err)
+		return
+	}
+	if d == nil {
+		return
+	}
+	if d.token != nil {
+		c.line("  %-12s --status-token-file %s, but for /livez and /readyz", "asks for", cfg.Status.TokenFile)
+	}
+	if d.certs {
+		c.bundle("clients of", "--status-client-ca "+cfg.Status.ClientCA, authorities(d.clients))
+	}
+	if err := d.close(); err != nil {
+		c.problem(err)
+	}
+}
+
+// authorities are the CAs that a source trusts.
+func authorities(source *certloader.Source) []*x509.Certificate {
+	var cas []*x509.Certificate
+	for _, cert := range source.Certificates() {
+		if cert.Role == certloader.RoleCA {
+			cas = append(cas, cert.X509)
+		}
+	}
+	return cas
+}
+
+// policy reports on the tunnel's policy, if it has one.
+func (c *checkup) policy(ctx context.Context, t *config.Tunnel) {
+	switch p, err := loadPolicy(ctx, t); {
+	case err != nil:
+		c.problem(err)
+	case p != nil:
+		c.line("  %-12s %s, asked for %s", "policy", t.Access.Policy.Path, t.Access.Policy.Query)
 	}
 }
 

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/auth"
 	"sallyport/devpki"
 )
 
@@ -69,6 +71,26 @@ func TestCheckReportsWhatAStartWouldLoad(t *testing.T) {
 	for _, socket := range []string{"in", "status"} {
 		if _, err := os.Lstat(filepath.Join(dir, socket)); err == nil {
 			t.Errorf("the %s socket was opened", socket)
+		}
+	}
+}
+
+func TestCheckReportsPins(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	newIdentity(t, dir, devpki.Request{CommonName: "web", DNSNames: []string{"web.example"}})
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "server.pem"), filepath.Join(dir, "server-key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := auth.PinOf(pair.Leaf).String()
+	var out strings.Builder
+	if err := Check(t.Context(), parse(t, dir, checkClient+"--verify-spki-pin "+own), &out); err != nil {
+		t.Errorf("Check: %v", err)
+	}
+	for _, want := range []string{"pin        " + own, "trust        1 pinned key, whatever else a certificate says; no CA counts"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report has no %q:\n%s", want, &out)
 		}
 	}
 }

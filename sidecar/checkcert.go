@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"sallyport/auth"
 	"sallyport/certloader"
 	"sallyport/config"
 )
@@ -30,6 +31,7 @@ func (c *checkup) identity(t *config.Tunnel, chain, cas []*x509.Certificate) {
 	leaf, from := chain[0], identityFlag(t)
 	c.line("  identity     %s", from)
 	c.line("    key        %s, fits the certificate", keyKind(leaf))
+	c.line("    pin        %s", auth.PinOf(leaf))
 	c.line("    names      %s", strings.Join(names(leaf), ", "))
 	for i, cert := range chain {
 		label := "chain"
@@ -77,13 +79,21 @@ func (c *checkup) trust(t *config.Tunnel, cas []*x509.Certificate) {
 	case t.Mode == config.Server && t.DisableAuthentication:
 		c.line("  trust        nobody is asked for a certificate")
 		return
+	case len(t.Access.Pins) > 0:
+		c.line("  trust        %s, whatever else a certificate says; no CA counts", count(len(t.Access.Pins), "pinned key"))
+		return
 	case t.Identity.WorkloadAPI.Use:
 		origin = "the Workload API"
 	case t.CACert == "":
 		c.line("  trust        the system's CAs")
 		return
 	}
-	c.line("  trust        %s, %s", origin, count(len(cas), "CA"))
+	c.bundle("trust", origin, cas)
+}
+
+// bundle reports on CAs that somebody is to chain to.
+func (c *checkup) bundle(label, origin string, cas []*x509.Certificate) {
+	c.line("  %-12s %s, %s", label, origin, count(len(cas), "CA"))
 	valid := 0
 	for _, ca := range cas {
 		fault := validity(ca, c.now)

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"log/slog"
+	"slices"
 
 	"sallyport/certloader"
 	"sallyport/config"
@@ -73,21 +74,17 @@ func revocable(provider certloader.Provider, c *config.Tunnel) certloader.Provid
 
 // watched has the provider also tell of changes to the files that the tunnel loads.
 func watched(provider certloader.Provider, c *config.Tunnel, log *slog.Logger) certloader.Provider {
+	return certloader.Watch(provider, loadedFiles(c), log)
+}
+
+// loadedFiles are the files that the tunnel loads, now and at every reload.
+func loadedFiles(c *config.Tunnel) []string {
 	id := &c.Identity
-	files := append([]string{id.Cert, id.Key, id.Keystore, id.PasswordFile}, c.CRLs...)
+	files := append([]string{id.Cert, id.Key, id.Keystore, id.PasswordFile, c.Access.Policy.Path}, c.CRLs...)
 	if !id.WorkloadAPI.Use { // which says whom to trust
 		files = append(files, c.CACert)
 	}
-	var paths []string
-	for _, path := range files {
-		if path != "" {
-			paths = append(paths, path)
-		}
-	}
-	if len(paths) == 0 {
-		return provider
-	}
-	return certloader.Watch(provider, paths, log)
+	return slices.DeleteFunc(files, func(path string) bool { return path == "" })
 }
 
 // renewsItself tells whether the identity is renewed by a program, and not by people.

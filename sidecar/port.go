@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"sallyport/auth"
 	"sallyport/certloader"
 	"sallyport/proxy"
 	"sallyport/socket"
@@ -33,10 +34,11 @@ func (s *Sidecar) openPort(ctx context.Context, build Build) (*port, error) {
 		return nil, fmt.Errorf("--status %s: %w", c.Listen, err)
 	}
 	if c.TLS {
-		first := s.tunnels[0]
-		ln = tls.NewListener(ln, first.source.ServerConfig(certloader.ServerOptions{
-			CipherSuites: first.config.TLS.CipherSuites, MaxVersion: first.config.TLS.MaxVersion,
-		}))
+		config := s.tunnels[0].source.ServerConfig(s.portOptions())
+		if s.door != nil {
+			config = s.door.telling(config, s.log)
+		}
+		ln = tls.NewListener(ln, config)
 	}
 	options := status.Options{
 		State:             s.state,
@@ -53,7 +55,20 @@ func (s *Sidecar) openPort(ctx context.Context, build Build) (*port, error) {
 	if c.Shutdown {
 		options.Shutdown = s.requestShutdown
 	}
+	if s.door != nil {
+		options.Token, options.Log = s.door.token, s.log
+	}
 	return &port{address: c.Listen, tls: c.TLS, listener: ln, server: status.NewServer(status.New(options), s.log)}, nil
+}
+
+// portOptions is how the status port speaks TLS: as the first tunnel does, but for whom it lets in.
+func (s *Sidecar) portOptions() certloader.ServerOptions {
+	first := s.tunnels[0].config
+	options := certloader.ServerOptions{CipherSuites: first.TLS.CipherSuites, MaxVersion: first.TLS.MaxVersion}
+	if s.door != nil && s.door.certs {
+		options.Authorize, options.Trust = auth.AnyPeer(), s.door.clients
+	}
+	return options
 }
 
 // url says where the status port is, as curl takes it for TCP.
@@ -96,14 +111,14 @@ func (s *Sidecar) requestShutdown() {
 	}
 }
 
-// observer tells the metrics, if there are any, what becomes of connections.
-func (s *Sidecar) observer() proxy.Observer {
+// observer tells the metrics, if there are any, what becomes of a tunnel's connections.
+func (s *Sidecar) observer(tunnel string) proxy.Observer {
 	if s.metrics == nil {
 		return proxy.Observer{}
 	}
 	return proxy.Observer{
 		Accepted:  s.metrics.Accepted,
-		Failed:    s.metrics.Failed,
+		Failed:    s.failedIn(tunnel),
 		Handshake: s.metrics.Handshake,
 		Opened:    s.metrics.Opened,
 		Closed:    s.metrics.Closed,

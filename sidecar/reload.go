@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// reloadLimit is how long the reload of one tunnel may take. What it waits for then may never come: a disk, a token.
+// reloadLimit is how long the reload of one part may take. What it waits for then may never come: a disk, a token.
 const reloadLimit = 30 * time.Second
 
 // errReloadLimit is the error of a reload that took longer.
@@ -32,49 +32,61 @@ type reload struct {
 	changed func()
 	done    chan error // what run returned
 	running bool
-	waiting map[*tunnel]bool // have to be reloaded after it
-	causes  []string         // … for these reasons
-	asked   bool             // … because somebody wants to know how it ends
-	retry   *time.Timer      // to try again what failed; stopped while nothing did
-	pause   time.Duration    // before the next try; 0 while nothing failed
+	waiting map[part]bool  // have to be reloaded after it
+	causes  []string       // … for these reasons
+	asked   bool           // … because somebody wants to know how it ends
+	failed  map[part]error // those whose latest reload failed; run's
+	retry   *time.Timer    // to try again what failed; stopped while nothing did
+	pause   time.Duration  // before the next try; 0 while nothing failed
 	worker  sync.WaitGroup
+}
+
+// part is what can be reloaded by itself: a tunnel, or the door of the status port.
+type part interface {
+	reload(context.Context) error
+	news() <-chan struct{} // receives when a reload would bring something new; nil where nobody knows
+	name() string          // of the tunnel; empty if it is none
 }
 
 // newReload calls changed after each reload.
 func newReload(ctx context.Context, s *Sidecar, changed func()) *reload {
 	r := &reload{
 		ctx: ctx, sidecar: s, changed: changed, done: make(chan error, 1),
-		waiting: make(map[*tunnel]bool), retry: time.NewTimer(maxRetryPause),
+		waiting: make(map[part]bool), failed: make(map[part]error), retry: time.NewTimer(maxRetryPause),
 	}
 	r.retry.Stop()
 	return r
 }
 
-// again has the tunnels reloaded whose latest reload failed.
+// again has the parts reloaded whose latest reload failed.
 func (r *reload) again() {
 	if r.running {
 		return // and its end sets the timer anew
 	}
-	for _, t := range r.sidecar.tunnels {
-		if t.reloadError != nil {
-			r.want(causeRetry, t)
+	var parts []part
+	for p, err := range r.failed {
+		if err != nil {
+			parts = append(parts, p)
 		}
+	}
+	if len(parts) > 0 {
+		r.want(causeRetry, parts...)
 	}
 }
 
 // causeRetry is the cause of a reload that nobody asked for and nothing changed for; it is not worth a line of log.
 const causeRetry = "the latest one failed"
 
-// ask has tunnels reloaded for somebody who then looks into the log.
-func (r *reload) ask(cause string, tunnels ...*tunnel) {
+// ask has parts reloaded for somebody who then looks into the log.
+func (r *reload) ask(cause string, parts ...part) {
 	r.asked = true
-	r.want(cause, tunnels...)
+	r.want(cause, parts...)
 }
 
-// want has tunnels reloaded: at once, or after the reload in progress, for which their files may have changed too late.
-func (r *reload) want(cause string, tunnels ...*tunnel) {
-	for _, t := range tunnels {
-		r.waiting[t] = true
+// want has parts reloaded: at once, or after the reload in progress, for which their files may have changed too late.
+func (r *reload) want(cause string, parts ...part) {
+	for _, p := range parts {
+		r.waiting[p] = true
 	}
 	if !slices.Contains(r.causes, cause) {
 		r.causes = append(r.causes, cause)
@@ -87,38 +99,38 @@ func (r *reload) next() {
 	if r.running || len(r.waiting) == 0 {
 		return
 	}
-	var tunnels []*tunnel
-	for _, t := range r.sidecar.tunnels {
-		if r.waiting[t] {
-			tunnels = append(tunnels, t)
+	var parts []part
+	for _, p := range r.sidecar.parts() {
+		if r.waiting[p] {
+			parts = append(parts, p)
 		}
 	}
 	cause, asked := strings.Join(r.causes, ", "), r.asked
 	r.running, r.causes, r.asked = true, nil, false
 	clear(r.waiting)
 	r.sidecar.state.Reloading()
-	r.worker.Go(func() { r.done <- r.run(cause, asked, tunnels) })
+	r.worker.Go(func() { r.done <- r.run(cause, asked, parts) })
 }
 
-// run reloads tunnels, and returns what stands wrong with all of them then: a tunnel that fails keeps what it had, and stays a
+// run reloads parts, and returns what stands wrong with all of them then: a part that fails keeps what it had, and stays a
 // failure until a reload of its own succeeds. A failure that a timer meets again and again is logged once; whoever asked for
 // the reload is told in any case.
-func (r *reload) run(cause string, asked bool, tunnels []*tunnel) error {
+func (r *reload) run(cause string, asked bool, parts []part) error {
 	level := slog.LevelInfo
 	if cause == causeRetry {
 		level = slog.LevelDebug
 	}
 	r.sidecar.log.Log(r.ctx, level, "reloading", "cause", cause)
 	level = slog.LevelDebug
-	errs := make([]error, len(tunnels))
-	for i, t := range tunnels {
-		err := r.sidecar.wrapTunnel(t, r.one(t))
-		if err != nil && (asked || t.reloadError == nil || t.reloadError.Error() != err.Error()) {
+	errs := make([]error, len(parts))
+	for i, p := range parts {
+		err := r.sidecar.wrap(p.name(), r.one(p))
+		if before := r.failed[p]; err != nil && (asked || before == nil || before.Error() != err.Error()) {
 			level = slog.LevelError
 		}
-		t.reloadError, errs[i] = err, err
+		r.failed[p], errs[i] = err, err
 		if m := r.sidecar.metrics; m != nil {
-			m.Reloaded(t.config.Name, err)
+			m.Reloaded(p.name(), err)
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -127,17 +139,17 @@ func (r *reload) run(cause string, asked bool, tunnels []*tunnel) error {
 		r.sidecar.log.Info("reloaded")
 	}
 	var standing []error
-	for _, t := range r.sidecar.tunnels {
-		standing = append(standing, t.reloadError)
+	for _, p := range r.sidecar.parts() {
+		standing = append(standing, r.failed[p])
 	}
 	return errors.Join(standing...)
 }
 
-// one reloads a tunnel, in bounded time.
-func (r *reload) one(t *tunnel) error {
+// one reloads a part, in bounded time.
+func (r *reload) one(p part) error {
 	ctx, cancel := context.WithTimeoutCause(r.ctx, reloadLimit, errReloadLimit)
 	defer cancel()
-	return t.reload(ctx)
+	return p.reload(ctx)
 }
 
 // end takes what run returned.

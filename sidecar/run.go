@@ -20,7 +20,7 @@ const endGrace = time.Second
 func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	var serving sync.WaitGroup
 	for _, t := range s.tunnels {
-		serving.Go(func() { s.report(s.wrapTunnel(t, t.serve())) })
+		serving.Go(func() { s.report(s.wrap(t.name(), t.serve())) })
 		s.log.Info("listening", "tunnel", t.config.Name, "mode", string(t.config.Mode),
 			"listen", t.config.Listen.String(), "target", t.config.Target.String())
 	}
@@ -85,11 +85,11 @@ func (s *Sidecar) live(ctx context.Context, reload *reload, signals <-chan os.Si
 			if !isReload(sig) {
 				return signalName(sig), nil
 			}
-			reload.ask(signalName(sig), s.tunnels...)
+			reload.ask(signalName(sig), s.parts()...)
 		case <-tick:
-			reload.want("--timed-reload", s.tunnels...)
-		case t := <-changed:
-			reload.want("tunnel "+t.config.Name+" has new material", t)
+			reload.want("--timed-reload", s.parts()...)
+		case p := <-changed:
+			reload.want(describe(p)+" has new material", p)
 		case result := <-reload.done:
 			reload.end(result)
 		case <-reload.retry.C:
@@ -102,15 +102,39 @@ func (s *Sidecar) live(ctx context.Context, reload *reload, signals <-chan os.Si
 	}
 }
 
-// watch passes on which tunnels have something new to load, until the context ends.
-func (s *Sidecar) watch(ctx context.Context) (<-chan *tunnel, *sync.WaitGroup) {
-	changed, watching := make(chan *tunnel), new(sync.WaitGroup)
-	for _, t := range s.tunnels {
-		if news := t.source.Changed(); news != nil {
-			watching.Go(func() { t.passOn(ctx, news, changed) })
+// watch passes on which parts have something new to load, until the context ends.
+func (s *Sidecar) watch(ctx context.Context) (<-chan part, *sync.WaitGroup) {
+	changed, watching := make(chan part), new(sync.WaitGroup)
+	for _, p := range s.parts() {
+		if news := p.news(); news != nil {
+			watching.Go(func() { passOn(ctx, p, news, changed) })
 		}
 	}
 	return changed, watching
+}
+
+// describe names a part for the log.
+func describe(p part) string {
+	if p.name() == "" {
+		return "the status port"
+	}
+	return "tunnel " + p.name()
+}
+
+// passOn sends the part for each piece of news, until the context ends.
+func passOn(ctx context.Context, p part, news <-chan struct{}, changed chan<- part) {
+	for {
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case changed <- p:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // drain closes the listeners and waits for the connections: until they have ended, the time is up, or a second signal comes.

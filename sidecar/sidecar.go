@@ -22,9 +22,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 
 	"sallyport/config"
 	"sallyport/metrics"
+	"sallyport/proxy"
 	"sallyport/status"
 )
 
@@ -42,13 +44,15 @@ type Sidecar struct {
 	tunnels []*tunnel
 	metrics *metrics.Metrics // nil when nothing would read them
 	port    *port            // nil without a status port
+	door    *door            // nil if it asks nobody who they are
 
 	shutdown chan struct{} // a request to /_shutdown
 	failed   chan error    // a listener that gave up
 }
 
-// New makes a Sidecar of a configuration. Log lines go to out. When the context ends first, its cause is the error. An error
-// names the flag at fault and leaves nothing open, but what cannot be interrupted.
+// New makes a Sidecar of a configuration, and puts the process into a sandbox for good, if the configuration wants that. Log
+// lines go to out. When the context ends first, its cause is the error. An error names the flag at fault and leaves nothing
+// open, but what cannot be interrupted.
 func New(ctx context.Context, cfg *config.Sidecar, build Build, out io.Writer) (*Sidecar, error) {
 	s := &Sidecar{
 		config:   cfg,
@@ -87,8 +91,9 @@ func (s *Sidecar) open(ctx context.Context, build Build) error {
 	if !s.config.Status.Listen.IsZero() {
 		s.metrics = metrics.New(s.config.MetricsPrefix)
 	}
+	gate := proxy.NewGate(runtime.GOMAXPROCS(0))
 	for i := range s.config.Tunnels {
-		t, err := newTunnel(ctx, &s.config.Tunnels[i], s.config, s.observer(), s.log)
+		t, err := newTunnel(ctx, &s.config.Tunnels[i], s.config, gate, s.observer(s.config.Tunnels[i].Name), s.log)
 		if err != nil {
 			return err
 		}
@@ -96,6 +101,16 @@ func (s *Sidecar) open(ctx context.Context, build Build) error {
 		if s.metrics != nil {
 			s.metrics.AddTunnel(t.measured())
 		}
+	}
+	var err error
+	if s.door, err = newDoor(ctx, s.config, s.log); err != nil {
+		return err
+	}
+	if s.door != nil {
+		s.metrics.AddReloads(s.door.name())
+	}
+	if err := s.confine(); err != nil {
+		return err
 	}
 	var places []place
 	for _, t := range s.tunnels {
@@ -107,7 +122,6 @@ func (s *Sidecar) open(ctx context.Context, build Build) error {
 	if s.config.Status.Listen.IsZero() {
 		return nil
 	}
-	var err error
 	if s.port, err = s.openPort(ctx, build); err != nil {
 		return err
 	}
@@ -123,16 +137,31 @@ func (s *Sidecar) close() error {
 	for _, t := range s.tunnels {
 		errs = append(errs, t.close())
 	}
+	if s.door != nil {
+		errs = append(errs, s.door.close())
+	}
 	if s.metrics != nil {
 		s.metrics.Close()
 	}
 	return errors.Join(errs...)
 }
 
-// wrapTunnel names the tunnel in an error, where there is more than one to be named.
-func (s *Sidecar) wrapTunnel(t *tunnel, err error) error {
-	if err == nil || len(s.tunnels) == 1 {
+// parts is all that can be reloaded.
+func (s *Sidecar) parts() []part {
+	var parts []part
+	for _, t := range s.tunnels {
+		parts = append(parts, t)
+	}
+	if s.door != nil {
+		parts = append(parts, s.door)
+	}
+	return parts
+}
+
+// wrap names the tunnel in an error, where it is one's and there is more than one to be named.
+func (s *Sidecar) wrap(tunnel string, err error) error {
+	if err == nil || tunnel == "" || len(s.tunnels) == 1 {
 		return err
 	}
-	return fmt.Errorf("tunnel %s: %w", t.config.Name, err)
+	return fmt.Errorf("tunnel %s: %w", tunnel, err)
 }

@@ -11,6 +11,7 @@ import (
 	"sallyport/certloader"
 	"sallyport/config"
 	"sallyport/metrics"
+	"sallyport/policy"
 	"sallyport/proxy"
 	"sallyport/socket"
 	"sallyport/status"
@@ -20,19 +21,22 @@ import (
 type tunnel struct {
 	config   *config.Tunnel
 	source   *certloader.Source
+	policy   *policy.Policy // nil: none is asked
 	server   *proxy.Server
 	check    *status.Check
 	listener net.Listener // nil until listen; the server closes it
 
 	log *slog.Logger
-
-	reloadError error // of the latest reload; whoever reloads owns it
 }
 
 // newTunnel loads the tunnel's identity, resolves its target and puts its parts together. It opens no listener.
-func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, observer proxy.Observer, log *slog.Logger) (*tunnel, error) {
+func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, gate *proxy.Gate, observer proxy.Observer, log *slog.Logger) (*tunnel, error) {
 	log = log.With("tunnel", c.Name)
 	if err := resolve(ctx, c); err != nil {
+		return nil, err
+	}
+	asked, err := loadPolicy(ctx, c)
+	if err != nil {
 		return nil, err
 	}
 	provider, err := newProvider(ctx, c, log)
@@ -51,7 +55,10 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, o
 		return nil, errors.Join(err, source.Close())
 	}
 	warnOfEveryID(c, log)
-	t := &tunnel{config: c, source: source, log: log}
+	if c.Identity.PKCS11.Module != "" {
+		gate = nil // to wait for the signature of a token is not to compute, and must not keep others from it
+	}
+	t := &tunnel{config: c, source: source, policy: asked, log: log}
 	t.server = &proxy.Server{
 		HandshakeTimeout: c.ConnectTimeout,
 		DialTimeout:      c.ConnectTimeout,
@@ -59,6 +66,9 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, o
 		IdleTimeout:      c.IdleTimeout,
 		MaxLifetime:      c.MaxConnLifetime,
 		MaxConns:         c.MaxConns,
+		MaxHandshakes:    c.MaxHandshakes,
+		MaxConnsPerIP:    c.MaxConnsPerIP,
+		Gate:             gate,
 		Observer:         observer,
 		Identify:         auth.Identity,
 		Log:              log,
@@ -70,8 +80,8 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, o
 		t.server.TLS = source.ServerConfig(t.serverOptions())
 		t.server.Dial = dial
 	} else {
-		config := source.ClientConfig(t.clientOptions())
-		t.server.Dial = proxy.TLSDialer(dial, config, observer.Handshake)
+		config := t.targetConfig()
+		t.server.Dial = dialTLS(dial, config, gate, observer.Handshake)
 		run = shaken(dial, config)
 	}
 	t.check = status.NewCheck(run, c.ConnectTimeout)
@@ -91,8 +101,14 @@ func resolve(ctx context.Context, c *config.Tunnel) error {
 	return nil
 }
 
-// reload loads anew, and closes the connections of those that are revoked by now, if that is wanted.
+// reload loads anew, and closes the connections of those that are revoked by now, if that is wanted. Identity with trust is one
+// thing that succeeds or fails, and the policy is another: neither has to wait for the other to be mended. The policy goes
+// last, after what watches its files has noted what is in them.
 func (t *tunnel) reload(ctx context.Context) error {
+	return errors.Join(t.reloadSource(ctx), t.reloadPolicy(ctx))
+}
+
+func (t *tunnel) reloadSource(ctx context.Context) error {
 	if err := t.source.Reload(ctx); err != nil {
 		return err
 	}
@@ -104,13 +120,25 @@ func (t *tunnel) reload(ctx context.Context) error {
 	return nil
 }
 
+// name is unique among tunnels.
+func (t *tunnel) name() string { return t.config.Name }
+
+// news receives when a reload would bring something new.
+func (t *tunnel) news() <-chan struct{} { return t.source.Changed() }
+
 func (t *tunnel) serverOptions() certloader.ServerOptions {
 	options := certloader.ServerOptions{
 		CipherSuites: t.config.TLS.CipherSuites,
 		MaxVersion:   t.config.TLS.MaxVersion,
 		Challenges:   true, // proxy.Server forwards nothing for them
 	}
-	if !t.config.DisableAuthentication {
+	switch pins := t.config.Access.Pins; {
+	case t.config.DisableAuthentication:
+	case len(pins) > 0:
+		options.Pinned = auth.Pins(pins...)
+	case t.policy != nil:
+		options.AuthorizeFrom = t.orPolicy(authorizer(t.config.Access, t.source))
+	default:
 		options.Authorize = authorizer(t.config.Access, t.source)
 	}
 	return options
@@ -122,7 +150,9 @@ func (t *tunnel) clientOptions() certloader.ClientOptions {
 		CipherSuites: t.config.TLS.CipherSuites,
 		MaxVersion:   t.config.TLS.MaxVersion,
 	}
-	if !t.config.Access.IsZero() {
+	if pins := t.config.Access.Pins; len(pins) > 0 {
+		options.Pinned = auth.Pins(pins...)
+	} else if !t.config.Access.IsZero() {
 		options.Authorize = authorizer(t.config.Access, t.source)
 	}
 	return options
@@ -145,22 +175,6 @@ func (t *tunnel) serve() error {
 		return nil
 	}
 	return fmt.Errorf("--listen %s: %w", t.config.Listen, err)
-}
-
-// passOn sends the tunnel for each piece of news, until the context ends.
-func (t *tunnel) passOn(ctx context.Context, news <-chan struct{}, changed chan<- *tunnel) {
-	for {
-		select {
-		case <-news:
-		case <-ctx.Done():
-			return
-		}
-		select {
-		case changed <- t:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // close lets go of what the tunnel holds beside its connections.
@@ -196,7 +210,8 @@ func (t *tunnel) report() status.Tunnel {
 // measured is what the metrics tell about the tunnel.
 func (t *tunnel) measured() metrics.Tunnel {
 	return metrics.Tunnel{
-		Name: t.config.Name,
+		Name:    t.config.Name,
+		Denials: denials(),
 		Certificates: func() []metrics.Certificate {
 			var out []metrics.Certificate
 			for _, c := range t.source.Certificates() {

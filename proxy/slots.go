@@ -1,0 +1,34 @@
+package proxy
+
+import "context"
+
+// slots are places of which so many can be taken at once. Who waits for one gets it in turn. Nil is without a limit.
+type slots chan struct{}
+
+// newSlots makes n places; zero or less is without a limit.
+func newSlots(n int) slots {
+	if n <= 0 {
+		return nil
+	}
+	return make(slots, n)
+}
+
+// take waits for a free place; false when the context ends first.
+func (s slots) take(ctx context.Context) bool {
+	if s == nil {
+		return ctx.Err() == nil
+	}
+	select {
+	case s <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// give frees a place that was taken.
+func (s slots) give() {
+	if s != nil {
+		<-s
+	}
+}

@@ -1,0 +1,89 @@
+package sidecar
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"time"
+
+	"sallyport/auth"
+	"sallyport/config"
+	"sallyport/policy"
+	"sallyport/proxy"
+)
+
+// loadPolicy loads the tunnel's policy; without one it returns nil.
+func loadPolicy(ctx context.Context, c *config.Tunnel) (*policy.Policy, error) {
+	asked := c.Access.Policy
+	if asked == (config.Policy{}) {
+		return nil, nil
+	}
+	p, err := policy.Load(ctx, asked.Path, asked.Query, c.ConnectTimeout)
+	if err != nil {
+		return nil, wrapPolicy(c, err)
+	}
+	return p, nil
+}
+
+// reloadPolicy loads the tunnel's policy anew, if it has one.
+func (t *tunnel) reloadPolicy(ctx context.Context) error {
+	if t.policy == nil {
+		return nil
+	}
+	return wrapPolicy(t.config, t.policy.Reload(ctx))
+}
+
+// wrapPolicy names the flag in an error of the policy.
+func wrapPolicy(c *config.Tunnel, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("--%s-policy %s: %w", accessPrefix(c), c.Access.Policy.Path, err)
+}
+
+// accessPrefix is what the names of the tunnel's access flags begin with.
+func accessPrefix(c *config.Tunnel) string {
+	if c.Mode == config.Client {
+		return "verify"
+	}
+	return "allow"
+}
+
+// orPolicy returns what lets in those whom the policy lets in, beside those whom the access flags do. It has to be asked with
+// the address of the peer as each handshake begins.
+func (t *tunnel) orPolicy(flags auth.Authorizer) func(remote net.Addr) func(tls.ConnectionState) error {
+	return func(remote net.Addr) func(tls.ConnectionState) error {
+		return auth.Any(flags, t.policy.Authorizer(remote))
+	}
+}
+
+// targetConfig returns what gives the config for a connection to the target at an address. It is the same for all of them,
+// unless a policy wants to know the address.
+func (t *tunnel) targetConfig() func(net.Addr) *tls.Config {
+	options := t.clientOptions()
+	if t.policy == nil {
+		config := t.source.ClientConfig(options)
+		return func(net.Addr) *tls.Config { return config }
+	}
+	authorize := t.orPolicy(authorizer(t.config.Access, t.source))
+	return func(remote net.Addr) *tls.Config {
+		mine := options
+		mine.Authorize = authorize(remote)
+		return t.source.ClientConfig(mine)
+	}
+}
+
+// dialTLS is proxy.TLSDialer with a config that may differ from one connection to the next.
+func dialTLS(
+	dial func(context.Context) (net.Conn, error), config func(net.Addr) *tls.Config, gate *proxy.Gate, observe func(time.Duration),
+) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
+		socket, err := dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		dialled := func(context.Context) (net.Conn, error) { return socket, nil }
+		return proxy.TLSDialer(dialled, config(socket.RemoteAddr()), gate, observe)(ctx)
+	}
+}

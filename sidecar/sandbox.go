@@ -1,0 +1,143 @@
+package sidecar
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strconv"
+
+	"sallyport/certloader"
+	"sallyport/config"
+	"sallyport/sandbox"
+	"sallyport/socket"
+)
+
+// httpsPort is where an ACME CA is, if its URL says nothing else.
+const httpsPort = 443
+
+// confine puts the process into the sandbox, if it is to be in one. All is loaded by now, and nothing has been accepted.
+func (s *Sidecar) confine() error {
+	if reason := unconfined(s.config); reason != "" {
+		s.log.Info("running without a sandbox", "reason", reason)
+		return nil
+	}
+	abi, err := sandbox.Enter(confinement(s.config))
+	switch {
+	case err != nil:
+		return fmt.Errorf("setting up the sandbox: %w; --disable-landlock runs without", err)
+	case abi == 0:
+		s.log.Info("running without a sandbox", "reason", "this system has no Landlock")
+	default:
+		s.log.Info("running in a sandbox", "landlock_abi", abi)
+	}
+	return nil
+}
+
+// unconfined says why there is to be no sandbox; "" is that there is one.
+func unconfined(c *config.Sidecar) string {
+	if c.DisableLandlock {
+		return "--disable-landlock"
+	}
+	for i := range c.Tunnels {
+		if c.Tunnels[i].Identity.PKCS11.Module != "" {
+			return "--pkcs11-module: nobody but the module knows what files and services it needs"
+		}
+	}
+	return ""
+}
+
+// confinement is what the process has to be able to do, going by its configuration alone.
+func confinement(c *config.Sidecar) sandbox.Rules {
+	r := rules{sandbox.Rules{Itself: !c.Status.Listen.IsZero()}}
+	r.listen(c.Status.Listen)
+	r.Files = append(r.Files, doorFiles(&c.Status, &c.Tunnels[0])...)
+	for i := range c.Tunnels {
+		t := &c.Tunnels[i]
+		r.listen(t.Listen)
+		r.dial(t.Target)
+		r.Files = append(r.Files, loadedFiles(t)...)
+		r.workloadAPI(t.Identity.WorkloadAPI)
+		r.acme(t)
+		if t.CACert == "" && !t.Identity.WorkloadAPI.Use {
+			r.SystemTrust = true
+		}
+	}
+	return r.Rules
+}
+
+// rules are those of a sandbox in the making.
+type rules struct{ sandbox.Rules }
+
+// listen allows to listen on an address, if it is one.
+func (r *rules) listen(a socket.Address) {
+	switch a.Network() {
+	case "tcp":
+		r.host(a.Host())
+		r.BindPorts = append(r.BindPorts, portNumber(a.Port()))
+	case "unix":
+		r.ListenSockets = append(r.ListenSockets, a.Path())
+	}
+}
+
+// dial allows to connect to an address.
+func (r *rules) dial(a socket.Address) {
+	switch a.Network() {
+	case "tcp":
+		r.host(a.Host())
+		r.ConnectPorts = append(r.ConnectPorts, portNumber(a.Port()))
+	case "unix":
+		r.DialSockets = append(r.DialSockets, a.Path())
+	}
+}
+
+// host allows to look up a host, if it has a name.
+func (r *rules) host(name string) {
+	if _, err := netip.ParseAddr(name); err != nil && name != "" {
+		r.Resolver = true
+	}
+}
+
+// workloadAPI allows to come back to an agent.
+func (r *rules) workloadAPI(api config.WorkloadAPI) {
+	at, err := url.Parse(api.Address)
+	if err != nil || !api.Use {
+		return // config lets no address pass that is none
+	}
+	switch at.Scheme {
+	case "unix":
+		r.DialSockets = append(r.DialSockets, at.Path+at.Opaque)
+	case "tcp":
+		r.ConnectPorts = append(r.ConnectPorts, urlPort(at))
+	}
+}
+
+// acme allows to renew a certificate: to speak to the CA, to keep what it issues, and to see whether it is this process that
+// listens where the CA validates.
+func (r *rules) acme(t *config.Tunnel) {
+	if t.Identity.ACME.Name == "" {
+		return
+	}
+	r.Resolver, r.SystemTrust, r.Proxies = true, true, true
+	r.WriteDirs = append(r.WriteDirs, certloader.ACMEStorage())
+	r.ConnectPorts = append(r.ConnectPorts, httpsPort) // Let's Encrypt, whose test CA certmagic also asks
+	if at, err := url.Parse(t.Identity.ACME.CA); err == nil {
+		r.ConnectPorts = append(r.ConnectPorts, urlPort(at))
+	}
+	validated := uint16(httpsPort)
+	if own := acmeOptions(t, nil).Port; own != 0 {
+		validated = portNumber(own)
+	}
+	r.ConnectPorts = append(r.ConnectPorts, validated)
+	r.BindPorts = append(r.BindPorts, validated)
+}
+
+// urlPort is the port that a URL leads to: that of HTTPS, if it does not say.
+func urlPort(at *url.URL) uint16 {
+	if n, err := strconv.ParseUint(at.Port(), 10, 16); err == nil {
+		return uint16(n)
+	}
+	return httpsPort
+}
+
+// portNumber is a port that config has checked.
+func portNumber(n int) uint16 { return uint16(n) } //nolint:gosec // config lets no other number pass
