@@ -1,6 +1,9 @@
 #!/bin/sh
 # Installs the programs that the tests run against: as root with apt-get;
 # elsewhere it says what is missing. It does nothing when all is there.
+#
+#	tests/peers.sh       for make test
+#	tests/peers.sh full  for make test-full too
 set -eu
 
 PATH="$PATH:/usr/sbin"
@@ -21,6 +24,11 @@ softhsm2-util                             softhsm2
 pkcs11-tool                               opensc
 keytool                                   default-jre-headless
 '
+if [ "${1-}" = full ]; then
+	peers="$peers
+testssl                                   testssl.sh
+"
+fi
 
 missing=$(echo "$peers" | while read -r sign package; do
 	case $sign in

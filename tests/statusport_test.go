@@ -17,6 +17,7 @@ import (
 type statusPort struct {
 	base   string // what a path is appended to
 	client *http.Client
+	token  string // what every request brings; "": none
 }
 
 // newStatusPort takes an address as --status does.
@@ -149,6 +150,9 @@ func (s *statusPort) do(ctx context.Context, method, path string) (*http.Respons
 	request, err := http.NewRequestWithContext(ctx, method, s.base+path, nil)
 	if err != nil {
 		return nil, err
+	}
+	if s.token != "" {
+		request.Header.Set("Authorization", "Bearer "+s.token)
 	}
 	return s.client.Do(request)
 }
