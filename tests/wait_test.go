@@ -2,7 +2,9 @@ package tests
 
 import (
 	"context"
+	"errors"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -40,17 +42,34 @@ func receive[T any](t *testing.T, what string, from <-chan T) T {
 }
 
 // dial connects to an address. The connection is closed when the test ends, and
-// nothing on it takes longer than the test may.
+// nothing on it takes longer than the test may. One that is reset so soon that
+// the system reports it to the dialler is like one that is reset a little later.
 func dial(t *testing.T, network, address string) net.Conn {
 	t.Helper()
 	dialer := net.Dialer{Timeout: patience}
 	conn, err := dialer.DialContext(t.Context(), network, address)
+	if errors.Is(err, syscall.ECONNRESET) {
+		return wasReset{}
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	bound(t, conn)
 	return conn
 }
+
+// wasReset is a connection that was accepted and reset.
+type wasReset struct{}
+
+func (wasReset) Read([]byte) (int, error)         { return 0, syscall.ECONNRESET }
+func (wasReset) Write([]byte) (int, error)        { return 0, syscall.ECONNRESET }
+func (wasReset) CloseWrite() error                { return syscall.ECONNRESET }
+func (wasReset) Close() error                     { return nil }
+func (wasReset) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (wasReset) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+func (wasReset) SetDeadline(time.Time) error      { return nil }
+func (wasReset) SetReadDeadline(time.Time) error  { return nil }
+func (wasReset) SetWriteDeadline(time.Time) error { return nil }
 
 // accepting waits until something accepts connections at an address.
 func accepting(t *testing.T, network, address string) {
