@@ -74,3 +74,17 @@ func TestServerThatAuthorizesByAddressAsksForACertificate(t *testing.T) {
 		t.Error("let in without a certificate")
 	}
 }
+
+func TestServerRefusesWhereNobodyDecides(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, devpki.Options{})
+	server := issue(t, ca, devpki.Request{DNSNames: []string{"localhost"}})
+	source, _ := newSource(t, material(server, ca))
+	config := source.ServerConfig(certloader.ServerOptions{
+		AuthorizeFrom: func(net.Addr) func(tls.ConnectionState) error { return nil },
+	})
+	client := &tls.Config{RootCAs: ca.Pool(), ServerName: "localhost", Certificates: []tls.Certificate{server.TLSCertificate()}}
+	if got := shake(t, client, config); got.serverError == nil {
+		t.Error("let in although nobody decided")
+	}
+}

@@ -78,8 +78,12 @@ func (s *Source) ServerConfig(opts ServerOptions) *tls.Config {
 		if opts.AuthorizeFrom == nil {
 			return state.config, nil
 		}
+		authorize := opts.AuthorizeFrom(hello.Conn.RemoteAddr())
+		if authorize == nil {
+			return nil, errors.New("nobody decides about this client")
+		}
 		config := state.config.Clone()
-		config.VerifyConnection = opts.verify(opts.AuthorizeFrom(hello.Conn.RemoteAddr()))
+		config.VerifyConnection = opts.verify(authorize)
 		return config, nil
 	}
 	return outer

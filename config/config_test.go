@@ -460,6 +460,16 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// A rule that its author believes to be there must not be passed over.
+func TestABlankVariableIsAnError(t *testing.T) {
+	t.Parallel()
+	args := strings.Fields("client --listen localhost:8080 --target localhost:8443 --disable-authentication")
+	_, err := Parse(args, environment("SALLYPORT_VERIFY_CN= \n"), io.Discard, "")
+	if want := "SALLYPORT_VERIFY_CN: holds nothing but blanks; write a value on each line, or unset it"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
 func TestEnvironmentAlone(t *testing.T) {
 	t.Parallel()
 	got, tunnel := mustParse(t, []string{"server"},

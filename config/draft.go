@@ -96,6 +96,9 @@ func (d *draft) setEnvironment(env func(string) (string, bool)) error {
 			if s.repeats {
 				values = slices.DeleteFunc(strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n"), isBlank)
 			}
+			if len(values) == 0 {
+				return fmt.Errorf("%s: holds nothing but blanks; write a value on each line, or unset it", name)
+			}
 			for _, value := range values {
 				if err := d.set(s, name, value); err != nil {
 					return err

@@ -28,6 +28,7 @@ package policy
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"sync/atomic"
 	"time"
@@ -56,7 +57,12 @@ func Load(ctx context.Context, path, query string, limit time.Duration) (*Policy
 
 // Reload reads the policy again and, if all of it is good, has it decide from
 // now on; otherwise everything stays as it was.
-func (p *Policy) Reload(ctx context.Context) error {
+func (p *Policy) Reload(ctx context.Context) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil { // none of it is to end the process
+			err = fmt.Errorf("%s: compiling it made the policy engine panic: %v", p.path, fault)
+		}
+	}()
 	next, err := compile(ctx, p.path, p.query)
 	if err != nil {
 		return err

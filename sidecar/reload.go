@@ -32,12 +32,13 @@ type reload struct {
 	changed func()
 	done    chan error // what run returned
 	running bool
-	waiting map[part]bool  // have to be reloaded after it
-	causes  []string       // … for these reasons
-	asked   bool           // … because somebody wants to know how it ends
-	failed  map[part]error // those whose latest reload failed; run's
-	retry   *time.Timer    // to try again what failed; stopped while nothing did
-	pause   time.Duration  // before the next try; 0 while nothing failed
+	waiting map[part]bool            // have to be reloaded after it
+	causes  []string                 // … for these reasons
+	asked   bool                     // … because somebody wants to know how it ends
+	failed  map[part]error           // those whose latest reload failed; run's
+	overdue map[part]<-chan struct{} // those whose latest reload has not come back; run's
+	retry   *time.Timer              // to try again what failed; stopped while nothing did
+	pause   time.Duration            // before the next try; 0 while nothing failed
 	worker  sync.WaitGroup
 }
 
@@ -52,7 +53,7 @@ type part interface {
 func newReload(ctx context.Context, s *Sidecar, changed func()) *reload {
 	r := &reload{
 		ctx: ctx, sidecar: s, changed: changed, done: make(chan error, 1),
-		waiting: make(map[part]bool), failed: make(map[part]error), retry: time.NewTimer(maxRetryPause),
+		waiting: make(map[part]bool), failed: make(map[part]error), overdue: make(map[part]<-chan struct{}), retry: time.NewTimer(maxRetryPause),
 	}
 	r.retry.Stop()
 	return r
@@ -145,11 +146,31 @@ func (r *reload) run(cause string, asked bool, parts []part) error {
 	return errors.Join(standing...)
 }
 
-// one reloads a part, in bounded time.
+// one reloads a part, in bounded time. What does not come back by then, from a disk that does not answer, goes on alone; the
+// part is not reloaded again before it has come back.
 func (r *reload) one(p part) error {
 	ctx, cancel := context.WithTimeoutCause(r.ctx, reloadLimit, errReloadLimit)
 	defer cancel()
-	return p.reload(ctx)
+	if earlier := r.overdue[p]; earlier != nil {
+		select {
+		case <-earlier:
+			delete(r.overdue, p)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	done, back := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(back)
+		done <- p.reload(ctx)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		r.overdue[p] = back
+		return context.Cause(ctx)
+	}
 }
 
 // end takes what run returned.
