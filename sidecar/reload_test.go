@@ -3,16 +3,17 @@ package sidecar
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
 // slowPart is a part whose reload takes its time and notices no context.
-type slowPart struct{ takes time.Duration }
+type slowPart struct{ takes atomic.Int64 }
 
 func (p *slowPart) reload(context.Context) error {
-	time.Sleep(p.takes)
+	time.Sleep(time.Duration(p.takes.Load()))
 	return nil
 }
 
@@ -23,7 +24,8 @@ func TestAPartThatHangsIsGivenUpAndLeftAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newReload(t.Context(), &Sidecar{}, func() {})
-		p := &slowPart{takes: 10 * reloadLimit}
+		p := new(slowPart)
+		p.takes.Store(int64(10 * reloadLimit))
 		began := time.Now()
 		for i := range 2 { // the second waits for the first to come back
 			if err := r.one(p); !errors.Is(err, errReloadLimit) {
@@ -34,7 +36,7 @@ func TestAPartThatHangsIsGivenUpAndLeftAlone(t *testing.T) {
 			t.Errorf("given up after %v", took)
 		}
 		time.Sleep(10 * reloadLimit)
-		p.takes = time.Second
+		p.takes.Store(int64(time.Second))
 		if err := r.one(p); err != nil {
 			t.Errorf("once it is back: %v", err)
 		}
