@@ -15,8 +15,7 @@ const challengeLinger = time.Second
 // challenged reports whether the handshake that the client has completed was an ACME challenge, and says goodbye if so. No
 // field of the Server decides about this, so that none can be forgotten: what negotiated that protocol is never forwarded.
 func (c *conn) challenged() bool {
-	session := c.client.tls
-	if session == nil || session.ConnectionState().NegotiatedProtocol != challengeProtocol {
+	if c.client.tls == nil || c.peer.protocol != challengeProtocol {
 		return false
 	}
 	c.end(reasonChallenge)

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 )
@@ -23,11 +22,13 @@ type conn struct {
 	settling bool       // it has a slot of server.settling; serve alone uses this
 	client   *side      // who connected
 	target   *side      // nil until dialled
+	peer     *peer      // nil until the handshake that makes it known is over; serve alone writes this, with mu held
 	passed   *verdict   // the latest Recheck that both have passed
 
 	up, down direction // client to target, target to client
 
 	mu       sync.Mutex
+	state    State  // how far it has come, until the target is connected
 	reason   string // why it ended; the first one stands
 	remark   string // what is to be told of it if nothing ended it but its two ends
 	finished bool   // both sides are closed
@@ -42,6 +43,7 @@ func newConn(s *Server, accepted net.Conn) *conn {
 		id:       s.lastID.Add(1),
 		accepted: time.Now(),
 		settling: true,
+		state:    StateHandshake,
 		client:   newSide(accepted),
 		passed:   s.verdict.Load(),
 	}
@@ -85,16 +87,42 @@ func (c *conn) handshake() error {
 	socket := c.client.socket
 	under := &wire{Conn: socket}
 	session := tls.Server(under, c.server.TLS)
-	if err := shake(ctx, session, under, c.server.Gate, c.server.Observer.Handshake); err != nil {
-		err = &handshakeError{err: err, silent: !under.received, peer: session.ConnectionState()}
+	if err := shake(ctx, session, under, c.server.Gate); err != nil {
+		c.observeHandshake(under.took, nil)
+		err = &handshakeError{err: err, took: under.took, silent: !under.received, peer: session.ConnectionState()}
 		lingerAfterAlert(ctx, socket, err)
 		return err
 	}
 	c.settled()
+	client := newSide(session)
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.client = newSide(session)
+	c.client = client
+	c.mu.Unlock()
+	c.met(client)
 	return nil
+}
+
+// met takes note of the peer with whom a TLS handshake was completed, if the side is TLS.
+func (c *conn) met(s *side) {
+	if s.tls == nil {
+		return
+	}
+	state := s.tls.ConnectionState()
+	met := c.server.describe(&state)
+	c.mu.Lock()
+	if c.peer == nil {
+		c.peer = met
+	}
+	c.mu.Unlock()
+	if s.wire != nil {
+		c.observeHandshake(s.wire.took, &state)
+	}
+}
+
+func (c *conn) observeHandshake(took time.Duration, session *tls.ConnectionState) {
+	if handshake := c.server.Observer.Handshake; handshake != nil {
+		handshake(took, session)
+	}
 }
 
 // settled gives up what MaxHandshakes counts, unless that was done before.
@@ -110,21 +138,45 @@ func (c *conn) dial() error {
 	ctx, cancel := bounded(c.server.ctx, c.server.DialTimeout)
 	defer cancel()
 
-	target, err := c.server.Dial(ctx)
+	c.enter(StateDial)
+	started := time.Now()
+	dialled, err := c.server.Dial(ctx)
+	took := time.Since(started)
 	if err != nil {
+		if failed, ok := errors.AsType[*handshakeError](err); ok {
+			c.observeHandshake(failed.took, nil)
+			took -= failed.took
+		}
+		c.observeDial(took)
 		// Dialers report the end of their context in words of their own; what matters is who ended it.
 		if cause := context.Cause(ctx); cause != nil && !errors.As(err, new(*interruptedError)) {
 			return &interruptedError{cause: cause, err: err}
 		}
 		return err
 	}
-	return c.admit(newSide(target))
+	target := newSide(dialled)
+	if target.wire != nil {
+		took -= target.wire.took
+	}
+	c.observeDial(took)
+	c.met(target)
+	return c.admit(target)
+}
+
+func (c *conn) observeDial(took time.Duration) {
+	if dialled := c.server.Observer.Dialled; dialled != nil {
+		dialled(took)
+	}
 }
 
 // open announces that forwarding begins.
 func (c *conn) open() {
 	if opened := c.server.Observer.Opened; opened != nil {
-		opened()
+		identity := ""
+		if c.peer != nil {
+			identity = c.peer.identity
+		}
+		opened(identity)
 	}
 	c.log(QuietConns, slog.LevelInfo, "opening pipe")
 }
@@ -151,11 +203,13 @@ func (c *conn) fail(stage string, err error) {
 // shown is, for log lines, as whom the peer of a failed handshake showed itself, if it got that far. Nobody vouches for that:
 // it may have been refused because it is somebody else.
 func (c *conn) shown(err error) []slog.Attr {
-	var handshake *handshakeError
-	if c.server.Identify == nil || !errors.As(err, &handshake) || len(handshake.peer.PeerCertificates) == 0 {
+	failed, ok := errors.AsType[*handshakeError](err)
+	if !ok || c.peer != nil {
 		return nil
 	}
-	return []slog.Attr{slog.String("identity", c.server.Identify(handshake.peer))}
+	shown := c.server.describe(&failed.peer)
+	shown.protocol, shown.version = "", "" // nothing was agreed on
+	return shown.attrs()
 }
 
 // finish closes what is open and says that the connection is over.
@@ -248,36 +302,10 @@ func (c *conn) log(class Quiet, level slog.Level, message string, more ...slog.A
 func (c *conn) attrs() []slog.Attr {
 	attrs := make([]slog.Attr, 0, 16)
 	attrs = append(attrs, slog.Uint64("conn", c.id), slog.String("remote", addr(c.client.socket.RemoteAddr())))
-	session := c.client.tls
 	if c.target != nil {
 		attrs = append(attrs, slog.String("target", addr(c.target.socket.RemoteAddr())))
-		if session == nil {
-			session = c.target.tls
-		}
 	}
-	if session == nil {
-		return attrs
-	}
-	state := session.ConnectionState()
-	if c.server.Identify != nil {
-		attrs = append(attrs, slog.String("identity", clip(c.server.Identify(state))))
-	}
-	if state.ServerName != "" {
-		attrs = append(attrs, slog.String("server_name", clip(state.ServerName)))
-	}
-	if state.NegotiatedProtocol != "" {
-		attrs = append(attrs, slog.String("alpn", clip(state.NegotiatedProtocol)))
-	}
-	return append(attrs, slog.String("tls_version", tls.VersionName(state.Version)))
-}
-
-// clip cuts text that a peer chose to 256 bytes: it could fill the log with it before anybody has let it in.
-func clip(text string) string {
-	const limit = 256
-	if len(text) <= limit {
-		return text
-	}
-	return strings.ToValidUTF8(text[:limit], "") + "…"
+	return append(attrs, c.peer.attrs()...)
 }
 
 // addr names an address; the unnamed end of a UNIX socket is told by its network.

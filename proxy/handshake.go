@@ -11,10 +11,8 @@ import (
 
 // TLSDialer returns a dial function that makes the client's part of a TLS handshake over each connection that dial returns.
 // The context bounds both. An error of the handshake leaves no connection open. The handshakes go through the gate, which may
-// be nil. Observe is told how long each took, whether or not it succeeded; it may be nil.
-func TLSDialer(
-	dial func(context.Context) (net.Conn, error), config *tls.Config, gate *Gate, observe func(time.Duration),
-) func(context.Context) (net.Conn, error) {
+// be nil. A Server that dials with it observes them.
+func TLSDialer(dial func(context.Context) (net.Conn, error), config *tls.Config, gate *Gate) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		socket, err := dial(ctx)
 		if err != nil {
@@ -22,9 +20,9 @@ func TLSDialer(
 		}
 		under := &wire{Conn: socket}
 		session := tls.Client(under, config)
-		if err := shake(ctx, session, under, gate, observe); err != nil {
+		if err := shake(ctx, session, under, gate); err != nil {
 			_ = socket.Close()
-			return nil, &handshakeError{err: err, target: true, peer: session.ConnectionState()}
+			return nil, &handshakeError{err: err, target: true, took: under.took, peer: session.ConnectionState()}
 		}
 		return session, nil
 	}
@@ -32,13 +30,11 @@ func TLSDialer(
 
 // shake completes the handshake of a session over the wire before the context ends. crypto/tls has this as HandshakeContext, at the price
 // of a goroutine for each handshake; a deadline costs none.
-func shake(ctx context.Context, session *tls.Conn, under *wire, gate *Gate, observe func(time.Duration)) error {
+func shake(ctx context.Context, session *tls.Conn, under *wire, gate *Gate) error {
 	started := time.Now()
 	stop := context.AfterFunc(ctx, func() { _ = under.Conn.SetDeadline(time.Unix(1, 0)) })
 	err := under.through(gate.pass(ctx), session.Handshake)
-	if observe != nil {
-		observe(time.Since(started))
-	}
+	under.took = time.Since(started)
 	if _, judged := errors.AsType[reasoned](err); !stop() && !judged { // a verdict tells more than that it took too long
 		return &interruptedError{cause: context.Cause(ctx)}
 	}
@@ -77,7 +73,8 @@ func alertSent(err error) bool {
 type wire struct {
 	net.Conn
 
-	pass *pass // of the handshake in progress; nil before and after
+	pass *pass         // of the handshake in progress; nil before and after
+	took time.Duration // of the handshake, once it is over
 
 	// Only whoever reads touches these.
 	received bool // a byte came in
@@ -129,6 +126,7 @@ func (w *wire) SetWriteDeadline(time.Time) error { return nil }
 // handshakeError is a TLS handshake that failed.
 type handshakeError struct {
 	err    error
+	took   time.Duration
 	target bool // it was the handshake with the target
 	silent bool // the peer never sent a byte
 

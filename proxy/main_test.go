@@ -85,8 +85,8 @@ func (j *journal) observer() Observer {
 	return Observer{
 		Accepted:  func() { note("accepted") },
 		Failed:    func(stage, reason string) { note("failed", stage, reason) },
-		Handshake: func(time.Duration) { note("handshake") },
-		Opened:    func() { note("opened") },
+		Handshake: func(time.Duration, *tls.ConnectionState) { note("handshake") },
+		Opened:    func(string) { note("opened") },
 		Closed: func(lifetime time.Duration, reason string) {
 			note("closed", reason)
 			j.mu.Lock()
@@ -139,7 +139,7 @@ func startBuffered(t testing.TB, s *Server, targetTLS *tls.Config, buffer int) *
 	}
 	s.Observer = r.journal.observer()
 	if targetTLS != nil {
-		s.Dial = TLSDialer(s.Dial, targetTLS, s.Gate, s.Observer.Handshake)
+		s.Dial = TLSDialer(s.Dial, targetTLS, s.Gate)
 	}
 	s.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	go func() { r.served <- s.Serve(r.front) }()

@@ -104,6 +104,8 @@ type Server struct {
 	active   map[*conn]struct{}
 	sources  sources
 	total    int64
+	bytesIn  int64 // of connections that have ended; see Bytes
+	bytesOut int64
 }
 
 // Quiet says which classes of events are left out of the log.
@@ -115,31 +117,6 @@ const (
 	QuietConnErrs                        // failures to accept, to dial and to copy
 	QuietHandshakeErrs                   // failures of handshakes, denials among them
 )
-
-// Observer is told what becomes of each connection. A nil function is not called. The functions are called from many
-// goroutines at once and should return quickly.
-type Observer struct {
-	// Accepted: a connection came in.
-	Accepted func()
-	// Failed: a connection ended before anything was forwarded. Stage is accept, limit, handshake or dial; an accept
-	// failure has no connection, so that no Accepted preceded and no Closed follows.
-	Failed func(stage, reason string)
-	// Handshake: a handshake with a client took this long, whether or not it succeeded. TLSDialer tells of those with
-	// targets.
-	Handshake func(time.Duration)
-	// Opened: the target is connected and forwarding begins.
-	Opened func()
-	// Closed: an accepted connection ended, this long after it was accepted. It is called once for each, and comes
-	// after Failed for those that failed.
-	Closed func(lifetime time.Duration, reason string)
-}
-
-// Counts returns how many connections are in hand and how many were accepted so far.
-func (s *Server) Counts() (open, total int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return int64(len(s.active)), s.total
-}
 
 func (s *Server) init() {
 	s.once.Do(func() {

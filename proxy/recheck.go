@@ -18,13 +18,7 @@ func (s *Server) Recheck(verify func(tls.ConnectionState) error) (closed int) {
 	latest := verdict(verify)
 	s.verdict.Store(&latest) // first, so that who is not open yet will see it
 
-	s.mu.Lock()
-	open := make([]*conn, 0, len(s.active))
-	for c := range s.active {
-		open = append(open, c)
-	}
-	s.mu.Unlock()
-	for _, c := range open {
+	for _, c := range s.inHand() {
 		if c.recheck(verify) {
 			closed++
 		}

@@ -148,7 +148,7 @@ func TestRecheckReachesConnectionsThatAreNotOpenYet(t *testing.T) {
 				checked := make(chan struct{})
 				server := &Server{TLS: p.serverConfig()}
 				server.Dial = func(ctx context.Context) (net.Conn, error) {
-					target, err := TLSDialer(r.back.Dial, p.clientConfig(), nil, nil)(ctx)
+					target, err := TLSDialer(r.back.Dial, p.clientConfig(), nil)(ctx)
 					<-checked
 					return target, err
 				}
@@ -174,7 +174,7 @@ func TestRecheckReachesConnectionsThatAreNotOpenYet(t *testing.T) {
 				}
 				closeAll(client, target)
 				_ = r.stop(t, time.Minute)
-				wantEvents(t, r, "accepted", "handshake", "failed handshake not_allowed", "closed not_allowed")
+				wantEvents(t, r, "accepted", "handshake", "handshake", "failed handshake not_allowed", "closed not_allowed")
 				if log := r.log.String(); !strings.Contains(log, words) {
 					t.Errorf("the log does not say %q:\n%s", words, log)
 				}

@@ -94,6 +94,8 @@ func (s *Server) start(accepted net.Conn) {
 func (s *Server) finish(c *conn) {
 	s.mu.Lock()
 	delete(s.active, c)
+	s.bytesIn += c.up.moved.Load()
+	s.bytesOut += c.down.moved.Load()
 	s.sources.leave(c.source)
 	s.mu.Unlock()
 	s.slots.give()

@@ -84,7 +84,7 @@ func TestRefusedTargetIsNamed(t *testing.T) {
 		}
 		client := certs.clientConfig()
 		client.VerifyConnection = deny
-		r := start(t, &Server{Dial: TLSDialer(dial, client, nil, nil), DialTimeout: time.Second, Identify: commonName}, nil)
+		r := start(t, &Server{Dial: TLSDialer(dial, client, nil), DialTimeout: time.Second, Identify: commonName}, nil)
 		socket, err := r.front.Dial(t.Context())
 		if err != nil {
 			t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
-	"time"
 
 	"sallyport/auth"
 	"sallyport/config"
@@ -76,7 +75,7 @@ func (t *tunnel) targetConfig() func(net.Addr) *tls.Config {
 
 // dialTLS is proxy.TLSDialer with a config that may differ from one connection to the next.
 func dialTLS(
-	dial func(context.Context) (net.Conn, error), config func(net.Addr) *tls.Config, gate *proxy.Gate, observe func(time.Duration),
+	dial func(context.Context) (net.Conn, error), config func(net.Addr) *tls.Config, gate *proxy.Gate,
 ) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		socket, err := dial(ctx)
@@ -84,6 +83,6 @@ func dialTLS(
 			return nil, err
 		}
 		dialled := func(context.Context) (net.Conn, error) { return socket, nil }
-		return proxy.TLSDialer(dialled, config(socket.RemoteAddr()), gate, observe)(ctx)
+		return proxy.TLSDialer(dialled, config(socket.RemoteAddr()), gate)(ctx)
 	}
 }

@@ -119,8 +119,8 @@ func (s *Sidecar) observer(tunnel string) proxy.Observer {
 	return proxy.Observer{
 		Accepted:  s.metrics.Accepted,
 		Failed:    s.failedIn(tunnel),
-		Handshake: s.metrics.Handshake,
-		Opened:    s.metrics.Opened,
+		Handshake: func(took time.Duration, _ *tls.ConnectionState) { s.metrics.Handshake(took) },
+		Opened:    func(string) { s.metrics.Opened() },
 		Closed:    s.metrics.Closed,
 	}
 }

@@ -81,7 +81,7 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 		t.server.Dial = dial
 	} else {
 		config := t.targetConfig()
-		t.server.Dial = dialTLS(dial, config, gate, observer.Handshake)
+		t.server.Dial = dialTLS(dial, config, gate)
 		run = shaken(dial, config)
 	}
 	t.check = status.NewCheck(run, c.ConnectTimeout)
