@@ -13,6 +13,7 @@ import (
 
 	"sallyport/config"
 	"sallyport/devpki"
+	"sallyport/inspect"
 	"sallyport/sidecar"
 )
 
@@ -28,6 +29,9 @@ const (
 	exitOK      = 0
 	exitFailure = 1 // while starting or running, or a forced end
 	exitUsage   = 2 // unusable flags or environment, or what check found
+
+	exitCritical    = 1 // of status: the process answers that not all is well
+	exitUnreachable = 3 // of status: there is no answer
 )
 
 func main() {
@@ -50,6 +54,8 @@ func run(args []string, env func(string) (string, bool), stdout, stderr io.Write
 		if err := sidecar.Check(context.Background(), c.Sidecar, stdout); err != nil {
 			return fail(stderr, err, exitUsage)
 		}
+	case *config.StatusQuery:
+		return showStatus(c, env, stdout, stderr)
 	case *config.Certs:
 		err = makeCerts(c, stdout)
 	}
@@ -76,6 +82,42 @@ func serve(c *config.Sidecar, stdout io.Writer) error {
 	}
 	started()
 	return s.Run(signals)
+}
+
+// showStatus shows a status port, and gives the exit code that tells of it.
+func showStatus(q *config.StatusQuery, env func(string) (string, bool), stdout, stderr io.Writer) int {
+	noColor, _ := env("NO_COLOR") // no-color.org: if it is there and not empty
+	client, err := inspect.New(inspect.Options{
+		Network: q.Port.Network(), Address: q.Address(), TLS: q.TLS,
+		CAFile: q.CACert, CertFile: q.Cert, KeyFile: q.Key, ServerName: q.ServerName,
+		Token: string(q.Token), TokenFile: q.TokenFile,
+		Timeout: q.Timeout, Interval: q.Interval,
+		Connections: q.Connections, JSON: q.JSON, Plain: noColor != "",
+	})
+	if err != nil {
+		return fail(stderr, err, exitUsage)
+	}
+	defer client.Close()
+	ctx, stop := signal.NotifyContext(context.Background(), sidecar.ShutdownSignals()...)
+	defer stop()
+
+	if term, _ := env("TERM"); term == "dumb" {
+		stdout = struct{ io.Writer }{stdout} // no terminal to draw on
+	}
+	look := client.Show
+	if q.Watch {
+		look = client.Watch
+	}
+	healthy, err := look(ctx, stdout)
+	switch {
+	case errors.As(err, new(*inspect.UnreachableError)):
+		return fail(stderr, err, exitUnreachable)
+	case err != nil:
+		return fail(stderr, err, exitFailure)
+	case !healthy:
+		return exitCritical
+	}
+	return exitOK
 }
 
 // makeCerts writes a development CA and identities, or one more of them.

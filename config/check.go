@@ -12,6 +12,9 @@ func (d *draft) finish() (Command, error) {
 	if d.command.set&inCerts != 0 {
 		return &d.certs, nil
 	}
+	if d.command.set == inStatus {
+		return d.checkStatusQuery()
+	}
 	d.tunnel.Mode = Server
 	judge := d.checkAccess
 	if d.command.set == inClient {

@@ -8,10 +8,11 @@ const (
 	inClient
 	inCertsInit
 	inCertsIssue
+	inStatus
 
 	inTunnel     = inServer | inClient
 	inCerts      = inCertsInit | inCertsIssue
-	everyCommand = inTunnel | inCerts
+	everyCommand = inTunnel | inCerts | inStatus
 )
 
 // command is one command as operators know it.
@@ -25,9 +26,10 @@ type command struct {
 	examples  []example
 }
 
-// argument is a positional argument, which is always required.
+// argument is a positional argument.
 type argument struct {
 	name, help string
+	optional   bool
 	set        func(*draft, string) error
 }
 
@@ -95,12 +97,26 @@ var commands = []command{
 		},
 	},
 	{
+		set:     inStatus,
+		name:    "status",
+		summary: "Show how a running sallyport is doing, by its status port",
+		details: "Exits with 0 if all is well, with 1 if not, and with 3 if the status port cannot be reached, so that it serves as a health check. Without ADDR it is what SALLYPORT_STATUS says, as for the process itself.",
+		arguments: []argument{
+			{name: "ADDR", help: "status port: [http://|https://]HOST:PORT or unix:PATH; HTTPS unless http:// or unix:", optional: true, set: setStatusQuery},
+		},
+		examples: []example{
+			{"once", "sallyport status localhost:6060 --cacert ca.pem"},
+			{"again and again, with who is connected", "sallyport status unix:/run/sallyport.sock --watch --connections"},
+			{"as documents, for other programs", "sallyport status http://localhost:6060 --token-file status.token --json"},
+		},
+	},
+	{
 		set:     inCertsInit,
 		name:    "certs init",
 		summary: "Make a development CA, a server and a client identity",
 		details: "All certificates are for localhost, 127.0.0.1 and ::1, and for what the flags add. Not for production.",
 		arguments: []argument{
-			{"DIR", "directory to write to; made if it is not there", setDir},
+			{name: "DIR", help: "directory to write to; made if it is not there", set: setDir},
 		},
 		examples: []example{
 			{"make what the other examples use", "sallyport certs init certs"},
@@ -112,8 +128,8 @@ var commands = []command{
 		summary: "Make one more identity of a development CA",
 		details: "The certificate is for localhost, 127.0.0.1 and ::1, and for what the flags add. Not for production.",
 		arguments: []argument{
-			{"DIR", "directory that sallyport certs init made", setDir},
-			{"NAME", "common name, and first part of the files' names", setIdentityName},
+			{name: "DIR", help: "directory that sallyport certs init made", set: setDir},
+			{name: "NAME", help: "common name, and first part of the files' names", set: setIdentityName},
 		},
 		examples: []example{
 			{"an identity for a service with a DNS name", "sallyport certs issue certs web --dns-name web.example.com"},

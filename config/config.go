@@ -15,6 +15,8 @@
 //		// start cmd.Tunnels
 //	case *config.Check:
 //		// load what cmd.Sidecar would, and report
+//	case *config.StatusQuery:
+//		// show what cmd.Port says
 //	case *config.Certs:
 //		// write cmd.Dir
 //	}
@@ -41,12 +43,14 @@ import (
 // the manual page or a completion, and it has been written.
 var ErrHelp = errors.New("help was asked for and given")
 
-// Command is what the operator wants done: *Sidecar, *Check or *Certs.
+// Command is what the operator wants done: *Sidecar, *Check, *StatusQuery or
+// *Certs.
 type Command interface{ command() }
 
-func (*Sidecar) command() {}
-func (*Check) command()   {}
-func (*Certs) command()   {}
+func (*Sidecar) command()     {}
+func (*Check) command()       {}
+func (*StatusQuery) command() {}
+func (*Certs) command()       {}
 
 // Parse reads args, which do not include the program's name, and the
 // environment that env looks up, as os.LookupEnv does; version is what --version

@@ -19,6 +19,7 @@ type draft struct {
 	sidecar  Sidecar
 	tunnel   Tunnel
 	certs    Certs
+	query    StatusQuery
 	password *Secret // the one of the two that the command has
 
 	// What only finish needs to know.
@@ -73,6 +74,9 @@ func (d *draft) misplaced(name string) error {
 // setArguments takes over the positional arguments.
 func (d *draft) setArguments(values []string) error {
 	for i, a := range d.command.arguments {
+		if i >= len(values) && a.optional {
+			break
+		}
 		if i >= len(values) {
 			return fmt.Errorf("%s: missing; it is the %s", a.name, a.help)
 		}

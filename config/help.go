@@ -124,6 +124,10 @@ func environmentNote(commands commandSet) string {
 func synopsis(c *command) string {
 	words := []string{"sallyport", c.name}
 	for _, a := range c.arguments {
+		if a.optional {
+			words = append(words, "["+a.name+"]")
+			continue
+		}
 		words = append(words, a.name)
 	}
 	if c.set&inTunnel != 0 {

@@ -47,7 +47,7 @@ func TestHelpShowsTheFlagsOfItsCommandInGroups(t *testing.T) {
 			s := &settings[i]
 			row := findSetting(s.name, c.set)
 			want := row != nil && !row.hidden && !c.check
-			if got := strings.Contains(text, "\n  "+s.usage()); got != want {
+			if got := shows(text, s.usage()); got != want {
 				t.Errorf("help of %s shows %s: %v, want %v", c.name, s.usage(), got, want)
 			}
 			for _, alias := range s.aliases {
@@ -71,6 +71,11 @@ func TestHelpShowsTheFlagsOfItsCommandInGroups(t *testing.T) {
 			t.Errorf("help of %s has no examples", c.name)
 		}
 	}
+}
+
+// shows tells whether help has a row for a flag.
+func shows(help, usage string) bool {
+	return strings.Contains(help, "\n  "+usage+" ") || strings.Contains(help, "\n  "+usage+"\n")
 }
 
 // TestExamplesWork takes the examples out of the help, as a reader would.
@@ -112,7 +117,7 @@ func TestHelpExplainsVariablesByAFlagOfTheCommand(t *testing.T) {
 
 func TestSettingsTable(t *testing.T) {
 	t.Parallel()
-	variables := make(map[string]string)
+	variables := make(map[string][]*setting)
 	for i := range settings {
 		s := &settings[i]
 		if s.set == nil || s.help == "" || s.commands == 0 || !slices.Contains(groups, s.group) {
@@ -127,10 +132,12 @@ func TestSettingsTable(t *testing.T) {
 			}
 		}
 		for _, name := range s.variables() {
-			if other, taken := variables[name]; taken && other != s.name {
-				t.Errorf("%s is of --%s and --%s", name, other, s.name)
+			for _, other := range variables[name] {
+				if other.name != s.name && other.commands&s.commands != 0 {
+					t.Errorf("%s is of --%s and --%s", name, other.name, s.name)
+				}
 			}
-			variables[name] = s.name
+			variables[name] = append(variables[name], s)
 		}
 		for _, name := range append([]string{s.name}, s.aliases...) {
 			if first := findSetting(name, s.commands); first != s {

@@ -26,9 +26,15 @@ type setting struct {
 // off.
 func (s *setting) isSwitch() bool { return s.value == "" }
 
-// variable is the environment variable that every setting has.
+// variable is the environment variable that every setting has. Those of sallyport
+// status have names apart: as a health check it shares the environment of the
+// process that it looks at, whose certificate, say, is not meant for it.
 func (s *setting) variable() string {
-	return "SALLYPORT_" + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
+	prefix := "SALLYPORT_"
+	if s.commands == inStatus && s.name != "status" {
+		prefix += "STATUS_"
+	}
+	return prefix + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
 }
 
 // variables are all variables of the setting, the first to count first.
@@ -59,6 +65,7 @@ const (
 	groupLimits       group = "Timeouts and limits"
 	groupTLS          group = "TLS"
 	groupStatus       group = "Status and metrics"
+	groupShown        group = "What to show"
 	groupProcess      group = "Process"
 	groupLogging      group = "Logging"
 	groupCertificates group = "Certificates"
@@ -67,5 +74,5 @@ const (
 // groups is their order.
 var groups = []group{
 	groupAddresses, groupIdentity, groupAccess, groupLimits, groupTLS,
-	groupStatus, groupProcess, groupLogging, groupCertificates,
+	groupStatus, groupShown, groupProcess, groupLogging, groupCertificates,
 }

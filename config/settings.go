@@ -52,7 +52,7 @@ var settings = []setting{
 		set:  one(func(d *draft) *string { return &d.tunnel.Identity.PasswordFile }, parsePath),
 	},
 	{
-		name: "storepass", commands: everyCommand, group: groupIdentity, value: "PASS", env: []string{"KEYSTORE_PASS"}, secret: true,
+		name: "storepass", commands: inTunnel | inCerts, group: groupIdentity, value: "PASS", env: []string{"KEYSTORE_PASS"}, secret: true,
 		help: "password of a keystore or an encrypted key; others may see it, so prefer its variable",
 		set:  one(func(d *draft) *Secret { return d.password }, parseSecret),
 	},
@@ -165,6 +165,27 @@ var settings = []setting{
 		name: "timed-reload", commands: inTunnel, group: groupIdentity, value: "DURATION",
 		help: "also reload this often, beside on SIGHUP and SIGUSR1",
 		set:  one(func(d *draft) *time.Duration { return &d.sidecar.TimedReload }, parseDuration),
+	},
+
+	{
+		name: "cert", commands: inStatus, group: groupIdentity, value: "PATH",
+		help: "file with the certificate chain to show, where the status port asks for one; needs --key",
+		set:  one(func(d *draft) *string { return &d.query.Cert }, parsePath),
+	},
+	{
+		name: "key", commands: inStatus, group: groupIdentity, value: "PATH",
+		help: "file with the private key; needs --cert",
+		set:  one(func(d *draft) *string { return &d.query.Key }, parsePath),
+	},
+	{
+		name: "cacert", commands: inStatus, group: groupIdentity, value: "PATH", env: []string{"SALLYPORT_CACERT", "CACERT_PATH"},
+		help: "file with the CA certificates that the status port's must chain to; without it, the system's",
+		set:  one(func(d *draft) *string { return &d.query.CACert }, parsePath),
+	},
+	{
+		name: "server-name", commands: inStatus, group: groupIdentity, value: "NAME",
+		help: "host name to verify instead of that of ADDR",
+		set:  one(func(d *draft) *string { return &d.query.ServerName }, parseServerName),
 	},
 
 	// Access
@@ -363,6 +384,49 @@ var settings = []setting{
 		name: "metrics-prefix", commands: inTunnel, group: groupStatus, value: "NAME", initial: "ghostunnel",
 		help: "first part of the names that Ghostunnel has for its metrics",
 		set:  one(func(d *draft) *string { return &d.sidecar.MetricsPrefix }, parseName),
+	},
+
+	{
+		name: "status", commands: inStatus, group: groupStatus, value: "ADDR", hidden: true,
+		help: "the status port, where it does not stand alone",
+		set:  one(func(d *draft) *statusAddress { return &d.status }, parseStatusAddress),
+	},
+	{
+		name: "token-file", commands: inStatus, group: groupStatus, value: "PATH",
+		help: "file with the token that the status port asks for",
+		set:  one(func(d *draft) *string { return &d.query.TokenFile }, parsePath),
+	},
+	{
+		name: "token", commands: inStatus, group: groupStatus, value: "TOKEN", secret: true,
+		help: "that token itself; others may see it, so prefer its variable",
+		set:  one(func(d *draft) *Secret { return &d.query.Token }, parseToken),
+	},
+	{
+		name: "timeout", commands: inStatus, group: groupStatus, value: "DURATION", initial: "15s",
+		help: "longest time for the answer; it may have to wait for the backend's --connect-timeout",
+		set:  one(func(d *draft) *time.Duration { return &d.query.Timeout }, parsePositiveDuration),
+	},
+
+	// What to show
+	{
+		name: "connections", commands: inStatus, group: groupShown,
+		help: "the open connections too",
+		set:  one(func(d *draft) *bool { return &d.query.Connections }, parseSwitch),
+	},
+	{
+		name: "watch", commands: inStatus, group: groupShown,
+		help: "look again and again until Ctrl-C, and show rates",
+		set:  one(func(d *draft) *bool { return &d.query.Watch }, parseSwitch),
+	},
+	{
+		name: "interval", commands: inStatus, group: groupShown, value: "DURATION", initial: "1s",
+		help: "time from one look of --watch to the next",
+		set:  one(func(d *draft) *time.Duration { return &d.query.Interval }, parsePositiveDuration),
+	},
+	{
+		name: "json", commands: inStatus, group: groupShown,
+		help: "the status port's documents themselves, each on a line",
+		set:  one(func(d *draft) *bool { return &d.query.JSON }, parseSwitch),
 	},
 
 	// Process
