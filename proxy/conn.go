@@ -87,7 +87,7 @@ func (c *conn) handshake() error {
 	socket := c.client.socket
 	under := &wire{Conn: socket}
 	session := tls.Server(under, c.server.TLS)
-	if err := shake(ctx, session, under, c.server.Gate); err != nil {
+	if err := shake(ctx, session, under, false, c.server.Gate); err != nil {
 		c.observeHandshake(under.took, nil)
 		err = &handshakeError{err: err, took: under.took, silent: !under.received, peer: session.ConnectionState()}
 		lingerAfterAlert(ctx, socket, err)

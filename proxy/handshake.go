@@ -20,7 +20,7 @@ func TLSDialer(dial func(context.Context) (net.Conn, error), config *tls.Config,
 		}
 		under := &wire{Conn: socket}
 		session := tls.Client(under, config)
-		if err := shake(ctx, session, under, gate); err != nil {
+		if err := shake(ctx, session, under, true, gate); err != nil {
 			_ = socket.Close()
 			return nil, &handshakeError{err: err, target: true, took: under.took, peer: session.ConnectionState()}
 		}
@@ -30,10 +30,10 @@ func TLSDialer(dial func(context.Context) (net.Conn, error), config *tls.Config,
 
 // shake completes the handshake of a session over the wire before the context ends. crypto/tls has this as HandshakeContext, at the price
 // of a goroutine for each handshake; a deadline costs none.
-func shake(ctx context.Context, session *tls.Conn, under *wire, gate *Gate) error {
+func shake(ctx context.Context, session *tls.Conn, under *wire, client bool, gate *Gate) error {
 	started := time.Now()
 	stop := context.AfterFunc(ctx, func() { _ = under.Conn.SetDeadline(time.Unix(1, 0)) })
-	err := under.through(gate.pass(ctx), session.Handshake)
+	err := under.through(gate.pass(ctx), client, session.Handshake)
 	under.took = time.Since(started)
 	if _, judged := errors.AsType[reasoned](err); !stop() && !judged { // a verdict tells more than that it took too long
 		return &interruptedError{cause: context.Cause(ctx)}
@@ -92,24 +92,24 @@ func (w *wire) Read(p []byte) (int, error) {
 	return n, w.pass.enter()
 }
 
+// Write leaves the gate: a handshake writes when it has computed, and reads next.
 func (w *wire) Write(p []byte) (int, error) {
 	w.pass.leave()
-	n, err := w.Conn.Write(p)
-	if err != nil {
-		return n, err
-	}
-	return n, w.pass.enter()
+	return w.Conn.Write(p)
 }
 
-// through runs a handshake over the wire, which computes as long as it neither reads nor writes.
-func (w *wire) through(p *pass, handshake func() error) error {
+// through runs a handshake over the wire, which computes as long as it neither reads nor writes. A client computes before it
+// writes; a server has nothing to compute before it has read.
+func (w *wire) through(p *pass, client bool, handshake func() error) error {
 	w.pass = p
 	defer func() {
 		p.leave()
 		w.pass = nil // from here on two goroutines use the wire
 	}()
-	if err := p.enter(); err != nil {
-		return err
+	if client {
+		if err := p.enter(); err != nil {
+			return err
+		}
 	}
 	return handshake()
 }

@@ -91,7 +91,7 @@ func (s *Sidecar) open(ctx context.Context, build Build) error {
 	if !s.config.Status.Listen.IsZero() {
 		s.metrics = metrics.New(s.config.MetricsPrefix)
 	}
-	gate := proxy.NewGate(runtime.GOMAXPROCS(0))
+	gate := proxy.NewGate(gateWidth())
 	for i := range s.config.Tunnels {
 		t, err := newTunnel(ctx, &s.config.Tunnels[i], s.config, gate, s.observer(s.config.Tunnels[i].Name), s.log)
 		if err != nil {
@@ -164,4 +164,10 @@ func (s *Sidecar) wrap(tunnel string, err error) error {
 		return err
 	}
 	return fmt.Errorf("tunnel %s: %w", tunnel, err)
+}
+
+// gateWidth is how many handshakes may compute at a time: a processor is left to the established connections, where there is
+// more than one.
+func gateWidth() int {
+	return max(1, runtime.GOMAXPROCS(0)-1)
 }
