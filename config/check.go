@@ -23,6 +23,7 @@ func (d *draft) finish() (Command, error) {
 	}
 	checks := []func() error{
 		d.checkAddresses,
+		d.checkListenFile,
 		d.checkIdentity,
 		d.checkRevocation,
 		d.checkPolicy,
@@ -59,6 +60,25 @@ func (d *draft) checkAddresses() error {
 		return fmt.Errorf("%s %s: would carry plaintext to another machine; use localhost, 127.0.0.1, [::1] or unix:PATH, or add --unsafe-target", d.name("target"), t.Target)
 	case t.Mode == Client && !t.Listen.IsLocal() && !d.unsafeListen:
 		return fmt.Errorf("%s %s: would accept plaintext from other machines; use localhost, 127.0.0.1, [::1] or unix:PATH, or add --unsafe-listen", d.name("listen"), t.Listen)
+	}
+	return nil
+}
+
+// checkListenFile wants a file for permissions and an owner, and settles what
+// an owner comes with: if a group was named, its members are to connect.
+func (d *draft) checkListenFile() error {
+	t := &d.tunnel
+	for _, name := range []string{"listen-mode", "listen-owner"} {
+		if _, given := d.from[name]; given && !t.Listen.IsFile() {
+			return fmt.Errorf("%s and %s %s: only the file of a UNIX socket has permissions and an owner; leave the first out, or listen on unix:PATH", d.name(name), d.name("listen"), t.Listen)
+		}
+	}
+	switch {
+	case t.ListenOwner == "" || t.ListenMode != 0:
+	case strings.Contains(t.ListenOwner, ":"):
+		t.ListenMode = 0o660
+	default:
+		t.ListenMode = 0o600
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func mustParse(t *testing.T, args []string, env ...string) (*Sidecar, *Tunnel) {
 
 func address(t *testing.T, text string) socket.Address {
 	t.Helper()
-	a, err := socket.ParseAddress(text)
+	a, err := socket.ParseListenAddress(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,6 +118,7 @@ func TestLeastServerHasTheDefaults(t *testing.T) {
 			Mode:           Server,
 			Listen:         address(t, ":8443"),
 			Target:         address(t, "localhost:8080"),
+			KeepAlive:      15 * time.Second,
 			Identity:       Identity{Keystore: "id.pem"},
 			Access:         Access{All: true},
 			TLS:            TLS{CipherSuites: safeSuites},
@@ -143,6 +144,7 @@ func TestLeastClientHasTheDefaults(t *testing.T) {
 		Mode:           Client,
 		Listen:         address(t, "localhost:8080"),
 		Target:         address(t, "web.example.com:8443"),
+		KeepAlive:      15 * time.Second,
 		Identity:       Identity{Keystore: "id.pem"},
 		ServerName:     "web.example.com",
 		TLS:            TLS{CipherSuites: safeSuites},
@@ -164,6 +166,7 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		bareServer = "server --listen :8443 --target localhost:8080 --keystore id.pem"
 		noIdentity = "server --listen :8443 --target localhost:8080 --allow-all"
 		anonymous  = "client --listen localhost:8080 --target web.example.com:8443"
+		onSocket   = "server --listen unix:/s --target localhost:8080 --keystore id.pem --allow-all"
 	)
 	agent := WorkloadAPI{Use: true, Address: "unix:///run/agent.sock", Timeout: 10 * time.Minute}
 	workload := func(api WorkloadAPI) func(*Sidecar, *Tunnel) {
@@ -179,6 +182,24 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		{"client --target web.example.com:8443 --keystore id.pem", "--listen :8080 --unsafe-listen", func(_ *Sidecar, u *Tunnel) { u.Listen = address(t, ":8080") }},
 		{leastServer, "--skip-resolve", func(_ *Sidecar, u *Tunnel) { u.SkipResolve = true }},
 		{leastServer, "--no-skip-resolve", func(*Sidecar, *Tunnel) {}},
+		{leastServer, "--keepalive 1m", func(_ *Sidecar, u *Tunnel) { u.KeepAlive = time.Minute }},
+		{leastServer, "--keepalive 0", func(_ *Sidecar, u *Tunnel) { u.KeepAlive = 0 }},
+		{onSocket, "--listen-mode 0660", func(_ *Sidecar, u *Tunnel) { u.Listen, u.ListenMode = address(t, "unix:/s"), 0o660 }},
+		{onSocket, "--listen-mode 600 --listen-owner :web", func(_ *Sidecar, u *Tunnel) {
+			u.Listen, u.ListenMode, u.ListenOwner = address(t, "unix:/s"), 0o600, ":web"
+		}},
+		{onSocket, "--listen-owner app", func(_ *Sidecar, u *Tunnel) {
+			u.Listen, u.ListenMode, u.ListenOwner = address(t, "unix:/s"), 0o600, "app"
+		}},
+		{onSocket, "--listen-owner app:web", func(_ *Sidecar, u *Tunnel) {
+			u.Listen, u.ListenMode, u.ListenOwner = address(t, "unix:/s"), 0o660, "app:web"
+		}},
+		{"server --listen systemd:web --target localhost:8080 --keystore id.pem --allow-all", "--status launchd:status", func(s *Sidecar, u *Tunnel) {
+			u.Listen, s.Status = address(t, "systemd:web"), Status{Listen: address(t, "launchd:status"), TLS: true}
+		}},
+		{"client --listen systemd:web --target web.example.com:8443 --keystore id.pem", "--status systemd:status", func(s *Sidecar, u *Tunnel) {
+			u.Listen, s.Status = address(t, "systemd:web"), Status{Listen: address(t, "systemd:status"), TLS: true}
+		}},
 
 		{noIdentity, "--keystore id.p12", func(_ *Sidecar, u *Tunnel) { u.Identity = Identity{Keystore: "id.p12"} }},
 		{leastServer, "--storepass hunter2", func(_ *Sidecar, u *Tunnel) { u.Identity.Password = "hunter2" }},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -16,8 +17,18 @@ var settings = []setting{
 	// Addresses
 	{
 		name: "listen", commands: inTunnel, group: groupAddresses, value: "ADDR",
-		help: "where to accept: HOST:PORT, [IPv6]:PORT or unix:PATH",
-		set:  one(func(d *draft) *socket.Address { return &d.tunnel.Listen }, socket.ParseAddress),
+		help: "where to accept: HOST:PORT, [IPv6]:PORT, unix:PATH, systemd:NAME or launchd:NAME",
+		set:  one(func(d *draft) *socket.Address { return &d.tunnel.Listen }, socket.ParseListenAddress),
+	},
+	{
+		name: "listen-mode", commands: inTunnel, group: groupAddresses, value: "MODE",
+		help: "permissions of a UNIX socket to listen on, such as 0660; without it, by the umask",
+		set:  one(func(d *draft) *fs.FileMode { return &d.tunnel.ListenMode }, parseMode),
+	},
+	{
+		name: "listen-owner", commands: inTunnel, group: groupAddresses, value: "USER[:GROUP]",
+		help: "who that socket belongs to; without --listen-mode it alone may connect, with its group if that is named",
+		set:  one(func(d *draft) *string { return &d.tunnel.ListenOwner }, parseOwner),
 	},
 	{
 		name: "target", commands: inTunnel, group: groupAddresses, value: "ADDR",
@@ -38,6 +49,11 @@ var settings = []setting{
 		name: "skip-resolve", commands: inTunnel, group: groupAddresses,
 		help: "do not resolve --target at start",
 		set:  one(func(d *draft) *bool { return &d.tunnel.SkipResolve }, parseSwitch),
+	},
+	{
+		name: "keepalive", commands: inTunnel, group: groupAddresses, value: "DURATION", initial: "15s",
+		help: "silence after which TCP connections are probed, and time between probes; 0 is never",
+		set:  one(func(d *draft) *time.Duration { return &d.tunnel.KeepAlive }, parseKeepAlive),
 	},
 
 	// Identity and trust
@@ -352,7 +368,7 @@ var settings = []setting{
 	// Status and metrics
 	{
 		name: "status", commands: inTunnel, group: groupStatus, value: "ADDR",
-		help: "serve status and metrics here: [http://|https://]HOST:PORT or unix:PATH; HTTPS unless http:// or unix:",
+		help: "serve status and metrics here: [http://|https://]HOST:PORT, unix:PATH, systemd:NAME or launchd:NAME; HTTPS unless http:// or a UNIX socket",
 		set:  one(func(d *draft) *statusAddress { return &d.status }, parseStatusAddress),
 	},
 	{

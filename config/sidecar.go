@@ -46,7 +46,7 @@ func (s *Sidecar) LogValue() slog.Value {
 // Status is the status port. The zero value is none.
 type Status struct {
 	Listen   socket.Address
-	TLS      bool // serve HTTPS with the first tunnel's identity; else plain HTTP
+	TLS      bool // serve HTTPS with the first tunnel's identity, if Listen turns out to be TCP; else plain HTTP
 	Pprof    bool // serve /debug/pprof/
 	Shutdown bool // serve /_shutdown
 

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -25,6 +27,10 @@ type Tunnel struct {
 	Mode   Mode
 	Listen socket.Address
 	Target socket.Address
+
+	ListenMode  fs.FileMode   // permissions of the socket's file at Listen, which is UNIX then; 0: by the umask
+	ListenOwner string        // USER, USER:GROUP or :GROUP of that file; "": the process. ListenMode is set with it
+	KeepAlive   time.Duration // silence after which TCP connections, to and from, are probed; 0: never
 
 	Identity     Identity // never zero in server mode; zero in client mode: no certificate is sent
 	CACert       string   // file of the trusted CAs; "": the system's. The Workload API's trust goes before
@@ -63,6 +69,9 @@ func (t *Tunnel) LogValue() slog.Value {
 		slog.String("mode", string(t.Mode)),
 		slog.String("listen", t.Listen.String()),
 		slog.String("target", t.Target.String()),
+		slog.String("listen_mode", octal(t.ListenMode)),
+		slog.String("listen_owner", t.ListenOwner),
+		slog.Duration("keepalive", t.KeepAlive),
 		slog.Any("identity", t.Identity),
 		slog.String("cacert", t.CACert),
 		slog.Any("crl", t.CRLs),
@@ -86,6 +95,14 @@ func (t *Tunnel) LogValue() slog.Value {
 		attrs = append(attrs, slog.String("target_status", place.String()))
 	}
 	return slog.GroupValue(attrs...)
+}
+
+// octal writes permissions as the operator did.
+func octal(mode fs.FileMode) string {
+	if mode == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%#o", mode)
 }
 
 // Access is who is let in beyond holding a certificate that the trust covers,

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/mail"
 	"net/netip"
@@ -70,6 +71,16 @@ func parseDuration(text string) (time.Duration, error) {
 	return value, nil
 }
 
+// parseKeepAlive reads what systems can count: whole seconds, as many as Linux
+// has room for (MAX_TCP_KEEPIDLE).
+func parseKeepAlive(text string) (time.Duration, error) {
+	value, err := parseDuration(text)
+	if err == nil && value != 0 && (value < time.Second || value > 9*time.Hour) {
+		err = errors.New("systems have no such keep-alive; use 0 for none, or 1s to 9h")
+	}
+	return value, err
+}
+
 func parsePositiveDuration(text string) (time.Duration, error) {
 	value, err := parseDuration(text)
 	if err == nil && value == 0 {
@@ -84,6 +95,28 @@ func parseCount(text string) (int, error) {
 		return 0, errors.New("not a count; use a whole number from 0 to 2147483647")
 	}
 	return int(value), nil
+}
+
+// parseMode reads the permissions of a socket. To connect is to write.
+func parseMode(text string) (fs.FileMode, error) {
+	mode, err := strconv.ParseUint(text, 8, 32)
+	switch {
+	case err != nil || mode > uint64(fs.ModePerm):
+		return 0, errors.New("not permissions; write three octal digits, such as 0660")
+	case mode&0o222 == 0:
+		return 0, errors.New("nobody could connect, which takes the permission to write; use 0600, 0660 or 0666")
+	}
+	return fs.FileMode(mode), nil
+}
+
+// parseOwner reads USER, USER:GROUP or :GROUP. Whether they exist is for those
+// to find out who may open files.
+func parseOwner(text string) (string, error) {
+	user, group, grouped := strings.Cut(text, ":")
+	if user+group == "" || grouped && group == "" || strings.ContainsFunc(text, isControl) || strings.Contains(group, ":") {
+		return "", errors.New("not an owner; write USER, USER:GROUP or :GROUP")
+	}
+	return text, nil
 }
 
 func parseDays(text string) (time.Duration, error) {
@@ -219,14 +252,14 @@ func parseStatusAddress(text string) (statusAddress, error) {
 	default:
 		rest = strings.TrimSuffix(rest, "/") // as a browser shows it
 	}
-	address, err := socket.ParseAddress(rest)
+	address, err := socket.ParseListenAddress(rest)
 	if err != nil {
 		return statusAddress{}, err
 	}
-	isUNIX := address.Network() == "unix"
-	if hasScheme && isUNIX {
-		return statusAddress{}, errors.New("a scheme goes with HOST:PORT alone; write unix:PATH without it")
+	if hasScheme && address.Network() != "tcp" {
+		return statusAddress{}, fmt.Errorf("a scheme goes with HOST:PORT alone; write %s without it", address)
 	}
+	isUNIX := address.Network() == "unix"
 	return statusAddress{
 		address: address,
 		plain:   isUNIX || hasScheme && scheme == "http",

@@ -96,6 +96,9 @@ func (c *checkup) problem(err error) {
 func (c *checkup) tunnel(ctx context.Context, t *config.Tunnel) {
 	c.line("tunnel %s (%s mode)", t.Name, t.Mode)
 	c.address(ctx, "listen", "--listen", t.Listen, false)
+	if _, err := lookUpOwner(t); err != nil {
+		c.problem(err)
+	}
 	c.address(ctx, "target", "--target", t.Target, t.SkipResolve)
 
 	c.policy(ctx, t)

@@ -27,11 +27,15 @@ type port struct {
 }
 
 // openPort opens the status port.
-func (s *Sidecar) openPort(ctx context.Context, build Build) (*port, error) {
+func (s *Sidecar) openPort(ctx context.Context, build Build, activation *socket.Activation) (*port, error) {
 	c := s.config.Status
-	ln, err := socket.Listen(ctx, c.Listen)
+	ln, err := socket.Listen(ctx, c.Listen, socket.ListenOptions{KeepAlive: s.config.Tunnels[0].KeepAlive, Activation: activation})
 	if err != nil {
 		return nil, fmt.Errorf("--status %s: %w", c.Listen, err)
+	}
+	// What kind of socket the service manager opened shows only now.
+	if c.TLS = c.TLS && ln.Addr().Network() == "tcp"; !c.TLS && c.ClientCA != "" {
+		return nil, errors.Join(fmt.Errorf("--status-client-ca and --status %s: certificates go with HTTPS, and on a UNIX socket there is plain HTTP; use --status-token-file", c.Listen), ln.Close())
 	}
 	if c.TLS {
 		config := s.tunnels[0].source.ServerConfig(s.portOptions())

@@ -27,6 +27,7 @@ import (
 	"sallyport/config"
 	"sallyport/metrics"
 	"sallyport/proxy"
+	"sallyport/socket"
 	"sallyport/status"
 )
 
@@ -87,7 +88,18 @@ func New(ctx context.Context, cfg *config.Sidecar, build Build, out io.Writer) (
 	return nil, context.Cause(ctx)
 }
 
+// open opens all, and closes what the service manager handed over and no flag names: clients would wait there for ever.
 func (s *Sidecar) open(ctx context.Context, build Build) error {
+	activation := socket.Activated()
+	err := s.openParts(ctx, build, activation)
+	unused, closing := activation.Close()
+	if err == nil && len(unused) > 0 {
+		s.log.Warn("closed sockets that systemd handed over, and that no flag names", "names", unused)
+	}
+	return errors.Join(err, closing)
+}
+
+func (s *Sidecar) openParts(ctx context.Context, build Build, activation *socket.Activation) error {
 	if !s.config.Status.Listen.IsZero() {
 		s.metrics = metrics.New(s.config.MetricsPrefix)
 	}
@@ -114,7 +126,7 @@ func (s *Sidecar) open(ctx context.Context, build Build) error {
 	}
 	var places []place
 	for _, t := range s.tunnels {
-		if err := t.listen(ctx); err != nil {
+		if err := t.listen(ctx, activation); err != nil {
 			return err
 		}
 		places = append(places, place{"--listen " + t.config.Listen.String(), t.listener.Addr()})
@@ -122,7 +134,7 @@ func (s *Sidecar) open(ctx context.Context, build Build) error {
 	if s.config.Status.Listen.IsZero() {
 		return nil
 	}
-	if s.port, err = s.openPort(ctx, build); err != nil {
+	if s.port, err = s.openPort(ctx, build, activation); err != nil {
 		return err
 	}
 	return distinct(append(places, place{"--status " + s.config.Status.Listen.String(), s.port.listener.Addr()}))

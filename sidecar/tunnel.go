@@ -24,7 +24,8 @@ type tunnel struct {
 	policy   *policy.Policy // nil: none is asked
 	server   *proxy.Server
 	check    *status.Check
-	listener net.Listener // nil until listen; the server closes it
+	listener net.Listener  // nil until listen; the server closes it
+	owner    *socket.Owner // of the listener's file; nil: the process
 
 	log *slog.Logger
 }
@@ -33,6 +34,10 @@ type tunnel struct {
 func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, gate *proxy.Gate, observer proxy.Observer, log *slog.Logger) (*tunnel, error) {
 	log = log.With("tunnel", c.Name)
 	if err := resolve(ctx, c); err != nil {
+		return nil, err
+	}
+	owner, err := lookUpOwner(c)
+	if err != nil {
 		return nil, err
 	}
 	asked, err := loadPolicy(ctx, c)
@@ -58,7 +63,7 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 	if c.Identity.PKCS11.Module != "" {
 		gate = nil // to wait for the signature of a token is not to compute, and must not keep others from it
 	}
-	t := &tunnel{config: c, source: source, policy: asked, log: log}
+	t := &tunnel{config: c, source: source, policy: asked, owner: owner, log: log}
 	t.server = &proxy.Server{
 		HandshakeTimeout: c.ConnectTimeout,
 		DialTimeout:      c.ConnectTimeout,
@@ -74,7 +79,7 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 		Log:              log,
 		Quiet:            quiet(process.Log.Quiet),
 	}
-	dial := socket.Dialer(c.Target)
+	dial := socket.Dialer(c.Target, c.KeepAlive)
 	run := t.backend(dial)
 	if c.Mode == config.Server {
 		t.server.TLS = source.ServerConfig(t.serverOptions())
@@ -99,6 +104,18 @@ func resolve(ctx context.Context, c *config.Tunnel) error {
 		return fmt.Errorf("--target %s: %w; --skip-resolve starts without looking it up", c.Target, err)
 	}
 	return nil
+}
+
+// lookUpOwner finds out who the listener's file is to belong to. In the sandbox that can no longer be looked up.
+func lookUpOwner(c *config.Tunnel) (*socket.Owner, error) {
+	if c.ListenOwner == "" {
+		return nil, nil //nolint:nilnil // nobody in particular
+	}
+	owner, err := socket.LookUpOwner(c.ListenOwner)
+	if err != nil {
+		return nil, fmt.Errorf("--listen-owner %s: %w", c.ListenOwner, err)
+	}
+	return &owner, nil
 }
 
 // reload loads anew, and closes the connections of those that are revoked by now, if that is wanted. Identity with trust is one
@@ -159,8 +176,13 @@ func (t *tunnel) clientOptions() certloader.ClientOptions {
 }
 
 // listen opens the tunnel's listener: connections queue from here on, and are accepted by serve.
-func (t *tunnel) listen(ctx context.Context) error {
-	ln, err := socket.Listen(ctx, t.config.Listen)
+func (t *tunnel) listen(ctx context.Context, activation *socket.Activation) error {
+	ln, err := socket.Listen(ctx, t.config.Listen, socket.ListenOptions{
+		KeepAlive:  t.config.KeepAlive,
+		Mode:       t.config.ListenMode,
+		Owner:      t.owner,
+		Activation: activation,
+	})
 	if err != nil {
 		return fmt.Errorf("--listen %s: %w", t.config.Listen, err)
 	}

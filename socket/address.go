@@ -5,32 +5,69 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
-// The networks that an Address can be of, as package net names them.
+// The networks that an Address can be of. The first two are called as in
+// package net; the others stand for a service manager, which knows more.
 const (
-	networkTCP  = "tcp"
-	networkUNIX = "unix"
+	networkTCP     = "tcp"
+	networkUNIX    = "unix"
+	networkSystemd = "systemd"
+	networkLaunchd = "launchd"
 )
 
-// maxPath is the longest UNIX socket path in bytes: sockaddr_un has room for
-// 108 on Linux, the last of which is the terminating zero.
-const maxPath = 107
+// maxPath is the longest UNIX socket path in bytes, without the zero that ends
+// it: 107 on Linux, 103 on the BSDs.
+const maxPath = len(syscall.RawSockaddrUnix{}.Path) - 1
+
+// maxName is the longest name of a socket from systemd (systemd.socket(5),
+// FileDescriptorName=).
+const maxName = 255
 
 // maxHost is the longest host name in bytes (RFC 1035, section 2.3.4, less the
 // length octets).
 const maxHost = 253
 
-// Address is where a socket listens or is dialled: a TCP host and port, or the
-// path of a UNIX stream socket. Addresses are made by ParseAddress, compare
+// Address is where a socket listens or is dialled: a TCP host and port, the
+// path of a UNIX stream socket, or the name of a socket that a service manager
+// hands over. Addresses are made by ParseAddress and ParseListenAddress, compare
 // with ==, and the zero Address stands for none.
 type Address struct {
 	network string
 	host    string // TCP: name, or IP as netip writes it, or "" for every interface
 	port    uint16
 	path    string // UNIX
+	name    string // of a socket that is handed over
+}
+
+// ParseListenAddress reads what ParseAddress does, and also systemd:NAME and
+// launchd:NAME: a socket that listens already when the process starts, and that
+// its service manager calls NAME.
+func ParseListenAddress(text string) (Address, error) {
+	for _, manager := range []string{networkSystemd, networkLaunchd} {
+		if name, ok := strings.CutPrefix(text, manager+":"); ok {
+			return parseName(manager, name)
+		}
+	}
+	return ParseAddress(text)
+}
+
+func parseName(manager, name string) (Address, error) {
+	switch {
+	case name == "":
+		return Address{}, fmt.Errorf("%s: without a name; write %[1]s:NAME", manager)
+	case len(name) > maxName:
+		return Address{}, fmt.Errorf("name of %d bytes is too long for a socket from %s; use at most %d", len(name), manager, maxName)
+	case strings.ContainsFunc(name, isControl):
+		return Address{}, fmt.Errorf("control character in the name of a socket from %s", manager)
+	case strings.Contains(name, ":"):
+		return Address{}, fmt.Errorf("colon in the name of a socket from %s, which none can have; write %[1]s:NAME", manager)
+	}
+	return Address{network: manager, name: name}, nil
 }
 
 // ParseAddress reads HOST:PORT, [IPv6]:PORT, [IPv6%ZONE]:PORT, :PORT or
@@ -58,9 +95,15 @@ func parsePath(path string) (Address, error) {
 		return Address{}, fmt.Errorf("path of %d bytes is too long for a UNIX socket; use at most %d", len(path), maxPath)
 	case strings.ContainsFunc(path, isControl):
 		return Address{}, errors.New("control character in the path of a UNIX socket")
+	case isAbstract(path) && len(path) == 1:
+		return Address{}, errors.New("unix:@ without a name; write unix:@NAME")
 	}
 	return Address{network: networkUNIX, path: path}, nil
 }
+
+// isAbstract tells whether a path is a name in Linux's abstract namespace.
+// Elsewhere it is a path like any other.
+func isAbstract(path string) bool { return runtime.GOOS == "linux" && strings.HasPrefix(path, "@") }
 
 func parseHostPort(text string) (Address, error) {
 	if scheme, _, ok := strings.Cut(text, "://"); ok {
@@ -70,8 +113,8 @@ func parseHostPort(text string) (Address, error) {
 	if err != nil {
 		return Address{}, err
 	}
-	if (host == "systemd" || host == "launchd") && strings.Trim(service, "0123456789") != "" {
-		return Address{}, fmt.Errorf("sockets from %s are not supported by this version; write HOST:PORT or unix:PATH", host)
+	if (host == networkSystemd || host == networkLaunchd) && strings.Trim(service, "0123456789") != "" {
+		return Address{}, fmt.Errorf("a socket from %s can be listened on, not connected to; write HOST:PORT or unix:PATH", host)
 	}
 	port, err := parsePort(service)
 	if err != nil {
@@ -162,27 +205,36 @@ func lookupPort(service string) (uint16, error) {
 	return uint16(port), nil
 }
 
-// Network is "tcp" or "unix", and "" for the zero Address.
+// Network is "tcp", "unix", "systemd" or "launchd", and "" for the zero Address.
 func (a Address) Network() string { return a.network }
 
 // Host is the host name, or the IP address in its shortest form and with its
-// zone. It is "" for a UNIX socket and for an address without host (:PORT).
+// zone. It is "" for an address without host (:PORT) and for other networks.
 func (a Address) Host() string { return a.host }
 
-// Port is the TCP port, or 0 for a UNIX socket.
+// Port is the TCP port, or 0 if a is of another network.
 func (a Address) Port() int { return int(a.port) }
 
-// Path is the path of the UNIX socket, or "" for TCP.
+// Path is the path of the UNIX socket, or "" if a is of another network.
 func (a Address) Path() string { return a.path }
+
+// IsFile tells whether a is a UNIX socket with a file: one that is not in the
+// abstract namespace.
+func (a Address) IsFile() bool { return a.network == networkUNIX && !isAbstract(a.path) }
+
+// IsActivated tells whether a is a socket that the service manager opens and
+// hands over. What kind of socket that is shows only once it is there.
+func (a Address) IsActivated() bool { return a.name != "" }
 
 // IsZero tells whether a stands for no address.
 func (a Address) IsZero() bool { return a == Address{} }
 
 // IsLocal tells whether only this machine can be meant: localhost, a loopback
 // IP address, or a UNIX socket. An address without host is not local, because a
-// listener would bind it on every interface.
+// listener would bind it on every interface. A socket that the service manager
+// opens counts as local: where it listens was decided there, on purpose.
 func (a Address) IsLocal() bool {
-	if a.network == networkUNIX {
+	if a.network == networkUNIX || a.IsActivated() {
 		return true
 	}
 	if ip, err := netip.ParseAddr(a.host); err == nil {
@@ -191,14 +243,16 @@ func (a Address) IsLocal() bool {
 	return strings.EqualFold(a.host, "localhost")
 }
 
-// String is the address as ParseAddress reads it, with the port as a number;
-// "" for the zero Address.
+// String is the address as ParseListenAddress reads it, with the port as a
+// number; "" for the zero Address.
 func (a Address) String() string {
 	switch a.network {
 	case networkTCP:
 		return a.hostPort()
 	case networkUNIX:
 		return "unix:" + a.path
+	case networkSystemd, networkLaunchd:
+		return a.network + ":" + a.name
 	}
 	return ""
 }
@@ -211,9 +265,9 @@ func (a Address) hostPort() string {
 // MarshalText is String as bytes; it never fails.
 func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
-// UnmarshalText is ParseAddress; on an error a is left as it was.
+// UnmarshalText is ParseListenAddress; on an error a is left as it was.
 func (a *Address) UnmarshalText(text []byte) error {
-	parsed, err := ParseAddress(string(text))
+	parsed, err := ParseListenAddress(string(text))
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func unixPath(t *testing.T) Address {
 
 func listen(t *testing.T, a Address) net.Listener {
 	t.Helper()
-	ln, err := Listen(t.Context(), a)
+	ln, err := Listen(t.Context(), a, ListenOptions{})
 	if err != nil {
 		t.Fatalf("Listen(%v): %v", a, err)
 	}
@@ -62,7 +62,7 @@ func listen(t *testing.T, a Address) net.Listener {
 // roundTrip dials a, sends a line and wants it from ln.
 func roundTrip(t *testing.T, ln net.Listener, a Address) {
 	t.Helper()
-	conn, err := Dialer(a)(t.Context())
+	conn, err := Dialer(a, 0)(t.Context())
 	if err != nil {
 		t.Fatalf("dialling %v: %v", a, err)
 	}
@@ -137,7 +137,7 @@ func TestListenUNIXLeavesALiveSocketAlone(t *testing.T) {
 	a := unixPath(t)
 	live := listen(t, a)
 	// The probe below waits in the backlog until somebody takes it.
-	second, err := Listen(t.Context(), a)
+	second, err := Listen(t.Context(), a, ListenOptions{})
 	if err == nil {
 		second.Close()
 		t.Fatal("a live socket was taken over")
@@ -179,7 +179,7 @@ func TestListenUNIXLeavesOtherFilesAlone(t *testing.T) {
 			if err := tt.create(a.Path()); err != nil {
 				t.Fatal(err)
 			}
-			ln, err := Listen(t.Context(), a)
+			ln, err := Listen(t.Context(), a, ListenOptions{})
 			if err == nil {
 				ln.Close()
 				t.Fatal("it was replaced")
@@ -216,7 +216,7 @@ func TestListenErrorsDoNotRepeatTheAddress(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			ln, err := Listen(t.Context(), tt.a)
+			ln, err := Listen(t.Context(), tt.a, ListenOptions{})
 			if err == nil {
 				ln.Close()
 				t.Fatal("it listens")
@@ -230,11 +230,11 @@ func TestListenErrorsDoNotRepeatTheAddress(t *testing.T) {
 
 func TestZeroAddressOpensNothing(t *testing.T) {
 	t.Parallel()
-	if ln, err := Listen(t.Context(), Address{}); err == nil {
+	if ln, err := Listen(t.Context(), Address{}, ListenOptions{}); err == nil {
 		ln.Close()
 		t.Error("Listen opened something")
 	}
-	if conn, err := Dialer(Address{})(t.Context()); err == nil {
+	if conn, err := Dialer(Address{}, 0)(t.Context()); err == nil {
 		conn.Close()
 		t.Error("the dialer reached something")
 	}
@@ -249,7 +249,7 @@ func TestDialerObeysItsContext(t *testing.T) {
 	listen(t, a)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if conn, err := Dialer(a)(ctx); err == nil {
+	if conn, err := Dialer(a, 0)(ctx); err == nil {
 		conn.Close()
 		t.Error("dialled with a context that had ended")
 	}
@@ -279,14 +279,14 @@ func TestResolve(t *testing.T) {
 func TestCloseLeavesTheSocketOfASuccessorAlone(t *testing.T) {
 	t.Parallel()
 	a := unixPath(t)
-	first, err := Listen(t.Context(), a)
+	first, err := Listen(t.Context(), a, ListenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Remove(a.Path()); err != nil {
 		t.Fatal(err)
 	}
-	second, err := Listen(t.Context(), a)
+	second, err := Listen(t.Context(), a, ListenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +295,7 @@ func TestCloseLeavesTheSocketOfASuccessorAlone(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	c, err := Dialer(a)(t.Context())
+	c, err := Dialer(a, 0)(t.Context())
 	if err != nil {
 		t.Fatalf("the successor's socket is gone: %v", err)
 	}

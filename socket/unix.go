@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"strings"
 	"sync"
 	"syscall"
 )
@@ -21,10 +20,22 @@ type unixListener struct {
 	close func() error
 }
 
-func listenUNIX(ctx context.Context, path string) (net.Listener, error) {
-	ln, err := bindUNIX(ctx, path)
-	if err != nil || strings.HasPrefix(path, "@") {
+// closedMode is the permissions of a socket's file until it has its own.
+const closedMode = 0o600
+
+func listenUNIX(ctx context.Context, path string, o ListenOptions) (net.Listener, error) {
+	bind := bindOpen
+	if o.Mode != 0 {
+		bind = bindClosed
+	}
+	ln, err := bindUNIX(ctx, path, bind)
+	if err != nil || isAbstract(path) {
 		return ln, err
+	}
+	if o.Mode != 0 {
+		if err := permit(path, o.Mode, o.Owner); err != nil {
+			return nil, errors.Join(err, ln.Close())
+		}
 	}
 	made, err := os.Lstat(path)
 	if err != nil {
@@ -47,15 +58,21 @@ func (u *unixListener) removeAndClose() error {
 	return u.UnixListener.Close()
 }
 
-func bindUNIX(ctx context.Context, path string) (net.Listener, error) {
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, networkUNIX, path)
-	if err == nil || !errors.Is(err, syscall.EADDRINUSE) || strings.HasPrefix(path, "@") {
+// bindUNIX calls bind, and once more if a file was in its way that nobody needs.
+func bindUNIX(ctx context.Context, path string, bind func(context.Context, string) (net.Listener, error)) (net.Listener, error) {
+	ln, err := bind(ctx, path)
+	if err == nil || !errors.Is(err, syscall.EADDRINUSE) || isAbstract(path) {
 		return ln, err
 	}
 	if err := removeStale(ctx, path); err != nil {
 		return nil, err
 	}
+	return bind(ctx, path)
+}
+
+// bindOpen binds a UNIX socket whose file is what the umask makes of it.
+func bindOpen(ctx context.Context, path string) (net.Listener, error) {
+	var lc net.ListenConfig
 	return lc.Listen(ctx, networkUNIX, path)
 }
 
