@@ -17,7 +17,10 @@ type conn struct {
 	server   *Server
 	id       uint64
 	accepted time.Time
-	source   netip.Addr // counted in server.sources; the zero Addr if it is not
+	remote   net.Addr   // from where the client connected: that of the socket, or what a PROXY header says; as peer
+	local    net.Addr   // to where it did, likewise
+	headed   bool       // it begins with a PROXY header
+	counted  netip.Addr // in server.sources; the zero Addr if it is not
 	crowded  error      // there are too many from that address
 	settling bool       // it has a slot of server.settling; serve alone uses this
 	client   *side      // who connected
@@ -38,15 +41,25 @@ type conn struct {
 }
 
 func newConn(s *Server, accepted net.Conn) *conn {
-	return &conn{
+	c := &conn{
 		server:   s,
 		id:       s.lastID.Add(1),
 		accepted: time.Now(),
+		remote:   accepted.RemoteAddr(),
+		local:    accepted.LocalAddr(),
 		settling: true,
 		state:    StateHandshake,
 		client:   newSide(accepted),
 		passed:   s.verdict.Load(),
 	}
+	switch {
+	case s.HeaderFrom == nil:
+	case s.HeaderFrom(c.remote):
+		c.headed = true
+	case s.TLS == nil:
+		c.client.Conn = &guard{Conn: accepted}
+	}
+	return c
 }
 
 // serve takes the connection through its stages, and leaves nothing of it behind.
@@ -60,8 +73,8 @@ func (c *conn) serve() {
 		c.fail(stageLimit, c.crowded)
 		return
 	}
-	if err := c.handshake(); err != nil {
-		c.fail(stageHandshake, err)
+	if stage, err := c.receive(); err != nil {
+		c.fail(stage, err)
 		return
 	}
 	if c.challenged() {
@@ -76,16 +89,27 @@ func (c *conn) serve() {
 	c.splice()
 }
 
-// handshake makes the client's side TLS, if that is what the server does, and has the peer authorized by it.
-func (c *conn) handshake() error {
-	if c.server.TLS == nil {
-		return nil
+// receive takes the client in: it reads who it is, if it stands behind a proxy, and shakes hands. One time limit goes for all of
+// it.
+func (c *conn) receive() (stage string, _ error) {
+	if c.server.TLS == nil && !c.headed {
+		return "", nil
 	}
 	ctx, cancel := bounded(c.server.ctx, c.server.HandshakeTimeout)
 	defer cancel()
+	if stage, err := c.readHeader(ctx); err != nil {
+		return stage, err
+	}
+	return stageHandshake, c.handshake(ctx)
+}
 
+// handshake makes the client's side TLS, if that is what the server does, and has the peer authorized by it.
+func (c *conn) handshake(ctx context.Context) error {
+	if c.server.TLS == nil {
+		return nil
+	}
 	socket := c.client.socket
-	under := &wire{Conn: socket}
+	under := &wire{Conn: socket, remote: c.remote}
 	session := tls.Server(under, c.server.TLS)
 	if err := shake(ctx, session, under, false, c.server.Gate); err != nil {
 		c.observeHandshake(under.took, nil)
@@ -160,6 +184,10 @@ func (c *conn) dial() error {
 	}
 	c.observeDial(took)
 	c.met(target)
+	if err := c.announce(ctx, target); err != nil {
+		target.close()
+		return err
+	}
 	return c.admit(target)
 }
 
@@ -189,8 +217,12 @@ func (c *conn) fail(stage string, err error) {
 	}
 	message, class, level := "error on dial", QuietConnErrs, slog.LevelError
 	switch stage {
+	case stageHeader:
+		message, class, level = "error on PROXY header", QuietHandshakeErrs, slog.LevelWarn
 	case stageHandshake:
 		message, class, level = "error on TLS handshake", QuietHandshakeErrs, slog.LevelWarn
+	case stageAnnounce:
+		message = "error on announcing"
 	case stageLimit:
 		message, level = "error on accept", slog.LevelWarn
 	}
@@ -301,7 +333,7 @@ func (c *conn) log(class Quiet, level slog.Level, message string, more ...slog.A
 // attrs describes the connection in log lines.
 func (c *conn) attrs() []slog.Attr {
 	attrs := make([]slog.Attr, 0, 16)
-	attrs = append(attrs, slog.Uint64("conn", c.id), slog.String("remote", addr(c.client.socket.RemoteAddr())))
+	attrs = append(attrs, slog.Uint64("conn", c.id), slog.String("remote", addr(c.remote)))
 	if c.target != nil {
 		attrs = append(attrs, slog.String("target", addr(c.target.socket.RemoteAddr())))
 	}

@@ -87,7 +87,7 @@ func (c *conn) snapshot() Connection {
 	defer c.mu.Unlock()
 	shown := Connection{
 		ID:       c.id,
-		Remote:   addr(c.client.socket.RemoteAddr()),
+		Remote:   addr(c.remote),
 		State:    c.stateLocked(),
 		Since:    c.accepted,
 		BytesIn:  c.up.moved.Load(),

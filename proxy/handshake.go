@@ -73,8 +73,9 @@ func alertSent(err error) bool {
 type wire struct {
 	net.Conn
 
-	pass *pass         // of the handshake in progress; nil before and after
-	took time.Duration // of the handshake, once it is over
+	remote net.Addr      // of a client that may stand behind a proxy; nil is that of the socket
+	pass   *pass         // of the handshake in progress; nil before and after
+	took   time.Duration // of the handshake, once it is over
 
 	// Only whoever reads touches these.
 	received bool // a byte came in
@@ -112,6 +113,14 @@ func (w *wire) through(p *pass, client bool, handshake func() error) error {
 		}
 	}
 	return handshake()
+}
+
+// RemoteAddr is what tls.ClientHelloInfo tells of the client.
+func (w *wire) RemoteAddr() net.Addr {
+	if w.remote != nil {
+		return w.remote
+	}
+	return w.Conn.RemoteAddr()
 }
 
 // SetDeadline does nothing.

@@ -12,7 +12,8 @@
 //	err := server.Serve(listener) // blocks; ErrServerClosed after Shutdown
 //
 // A connection goes through stages, each a method of conn with failure reasons of its own: handshake (which authorizes, in
-// the TLS configuration's VerifyConnection), dial, splice. The target is dialled only for a peer that was let in.
+// the TLS configuration's VerifyConnection), dial, splice. The target is dialled only for a peer that was let in. Where the
+// PROXY protocol is spoken, its header is read before the handshake, and written after the dial.
 // A TLS connection that negotiated acme-tls/1 ends after its handshake, with the reason acme_challenge: it is an ACME CA that
 // validates a name (RFC 8737), which the TLS configuration may let in without a certificate.
 //
@@ -42,10 +43,19 @@ type Server struct {
 	// Dial connects to the target. It must return soon after its context ends. Required.
 	Dial func(context.Context) (net.Conn, error)
 
-	// HandshakeTimeout bounds the handshake with whoever connects. Zero or less is no bound.
+	// Announce makes what the target is told about a connection before it gets anything else of it. Nil tells it nothing.
+	Announce Announcement
+
+	// HeaderFrom reports whether the connections of a peer begin with a PROXY header, of version 1 or 2, which then has to be
+	// there: where it says the client is counts from then on. A header of anybody else is refused. Nil reads headers of nobody
+	// and looks for none.
+	HeaderFrom func(peer net.Addr) bool
+
+	// HandshakeTimeout bounds the handshake with whoever connects, a PROXY header before it included. Zero or less is no
+	// bound.
 	HandshakeTimeout time.Duration
 
-	// DialTimeout bounds Dial, a TLS handshake with the target included. Zero or less is no bound.
+	// DialTimeout bounds Dial, a TLS handshake with the target and what Announce makes included. Zero or less is no bound.
 	DialTimeout time.Duration
 
 	// CloseTimeout is how long one direction may go on after the other has ended. Zero closes at once; less than zero
@@ -67,8 +77,9 @@ type Server struct {
 	// Established connections do not count. Zero or less is no limit.
 	MaxHandshakes int
 
-	// MaxConnsPerIP is how many connections may be in hand at once from one IP address; more are closed as soon as
-	// they are accepted. Those over UNIX sockets have no address and no limit. Zero or less is no limit.
+	// MaxConnsPerIP is how many connections may be in hand at once from one IP address, which is that of a PROXY header if
+	// there is one; more are closed as soon as it is known. Those over UNIX sockets have no address and no limit. Zero or
+	// less is no limit.
 	MaxConnsPerIP int
 
 	// Gate bounds how many handshakes with clients compute at once, beside those of others that share it. TLSDialer

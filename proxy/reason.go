@@ -9,14 +9,18 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"sallyport/proxy/header"
 )
 
 // The stages in which a connection can fail before anything was forwarded, as Observer.Failed gets them.
 const (
 	stageAccept    = "accept"
-	stageLimit     = "limit" // it was accepted, and is one too many
+	stageLimit     = "limit"  // it was accepted, and is one too many
+	stageHeader    = "header" // the PROXY header that it was to begin with
 	stageHandshake = "handshake"
 	stageDial      = "dial"
+	stageAnnounce  = "announce" // the PROXY header to the target
 )
 
 // Why connections end. Reasons that come with an error (see reasonOf) are the business of whoever made the error: no_certificate,
@@ -41,23 +45,25 @@ const (
 	reasonTruncated = "truncated" // a TLS stream ended in the middle of a record
 
 	// Failures.
-	reasonTimeout       = "timeout"              // HandshakeTimeout or DialTimeout
-	reasonCrowded       = "too_many_from_source" // Server.MaxConnsPerIP
-	reasonClientAbort   = "client_abort"         // the client went away without a byte: a port probe
-	reasonLost          = "connection_lost"      // the peer went away in the middle of a handshake
-	reasonNotTLS        = "not_tls"              // what came is not TLS
-	reasonNoCertificate = "no_certificate"       // the client sent no certificate
-	reasonVersion       = "protocol_version"     // no TLS version in common
-	reasonCipher        = "no_shared_cipher"     // no cipher suite in common
-	reasonPeerAlert     = "peer_alert"           // the peer refused the handshake
-	reasonRefused       = "connection_refused"   // nobody listens there
-	reasonUnreachable   = "unreachable"          // no route to the target
-	reasonNoSocket      = "no_such_socket"       // the UNIX socket does not exist
-	reasonName          = "name_resolution"      // the target's name does not resolve
-	reasonDescriptors   = "too_many_files"       // out of descriptors
-	reasonOther         = "error"                // none of these; the log line has the error
-	reasonPermission    = "permission_denied"    // the system does not let us connect
-	reasonBadTLSMessage = "bad_tls_message"      // the peer broke the TLS protocol
+	reasonTimeout       = "timeout"                  // HandshakeTimeout or DialTimeout
+	reasonCrowded       = "too_many_from_source"     // Server.MaxConnsPerIP
+	reasonNoHeader      = "proxy_header_not_allowed" // a PROXY header came from somebody who may send none
+	reasonAnnounce      = "announce_failed"          // the target could not be told who connects
+	reasonClientAbort   = "client_abort"             // the client went away without a byte: a port probe
+	reasonLost          = "connection_lost"          // the peer went away in the middle of a handshake
+	reasonNotTLS        = "not_tls"                  // what came is not TLS
+	reasonNoCertificate = "no_certificate"           // the client sent no certificate
+	reasonVersion       = "protocol_version"         // no TLS version in common
+	reasonCipher        = "no_shared_cipher"         // no cipher suite in common
+	reasonPeerAlert     = "peer_alert"               // the peer refused the handshake
+	reasonRefused       = "connection_refused"       // nobody listens there
+	reasonUnreachable   = "unreachable"              // no route to the target
+	reasonNoSocket      = "no_such_socket"           // the UNIX socket does not exist
+	reasonName          = "name_resolution"          // the target's name does not resolve
+	reasonDescriptors   = "too_many_files"           // out of descriptors
+	reasonOther         = "error"                    // none of these; the log line has the error
+	reasonPermission    = "permission_denied"        // the system does not let us connect
+	reasonBadTLSMessage = "bad_tls_message"          // the peer broke the TLS protocol
 )
 
 // errnoReasons are the reasons for errors of the system.
@@ -106,7 +112,10 @@ func reasonOf(err error) string {
 		errors.As(err, &timeout) && timeout.Timeout() {
 		return reasonTimeout
 	}
-	if errors.As(err, new(tls.RecordHeaderError)) {
+	if record, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		if header.StartsRecord(record.RecordHeader) {
+			return reasonNoHeader
+		}
 		return reasonNotTLS
 	}
 	if errors.As(err, new(*net.DNSError)) {
@@ -139,8 +148,11 @@ func reasonOf(err error) string {
 	return reasonOther
 }
 
-// stageOf tells in which stage dialling failed: the target's TLS handshake is a stage of its own.
+// stageOf tells in which stage dialling failed: the target's TLS handshake is a stage of its own, and so is what it is told.
 func stageOf(err error) string {
+	if errors.As(err, new(*announceError)) {
+		return stageAnnounce
+	}
 	if errors.As(err, new(*handshakeError)) {
 		return stageHandshake
 	}

@@ -80,10 +80,8 @@ func (s *Server) start(accepted net.Conn) {
 		s.release()
 		return
 	}
-	if from := sourceOf(accepted); s.sources.enter(from) {
-		c.source = from
-	} else {
-		c.crowded = &crowdedError{source: from, limit: s.MaxConnsPerIP}
+	if !c.headed {
+		c.crowded = c.countLocked()
 	}
 	s.active[c] = struct{}{}
 	s.total++
@@ -96,7 +94,7 @@ func (s *Server) finish(c *conn) {
 	delete(s.active, c)
 	s.bytesIn += c.up.moved.Load()
 	s.bytesOut += c.down.moved.Load()
-	s.sources.leave(c.source)
+	s.sources.leave(c.counted)
 	s.mu.Unlock()
 	s.slots.give()
 }

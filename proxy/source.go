@@ -37,9 +37,20 @@ func (s *sources) leave(from netip.Addr) {
 	}
 }
 
-// sourceOf is the IP address of the peer; the zero Addr where it has none, as on a UNIX socket.
-func sourceOf(c net.Conn) netip.Addr {
-	if peer, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+// countLocked counts the connection at the address where its client is, once that is known. The error says that it is one too
+// many. Server.mu is held.
+func (c *conn) countLocked() error {
+	from := ipOf(c.remote)
+	if !c.server.sources.enter(from) {
+		return &crowdedError{source: from, limit: c.server.MaxConnsPerIP}
+	}
+	c.counted = from
+	return nil
+}
+
+// ipOf is the IP address of a peer; the zero Addr where it has none, as on a UNIX socket.
+func ipOf(peer net.Addr) netip.Addr {
+	if peer, ok := peer.(*net.TCPAddr); ok {
 		return peer.AddrPort().Addr().Unmap()
 	}
 	return netip.Addr{}

@@ -169,7 +169,7 @@ func copyReason(err error) string {
 		return reasonTruncated
 	}
 	switch reason := reasonOf(err); reason {
-	case reasonReset, reasonBadTLSMessage:
+	case reasonReset, reasonBadTLSMessage, reasonNoHeader:
 		return reason
 	case reasonPeerAlert:
 		return reasonAlert
@@ -182,6 +182,9 @@ func copyReason(err error) string {
 
 // sided says whose doing it was.
 func (c *conn) sided(s *side, reason string) string {
+	if reason == reasonNoHeader { // as it is called where there is TLS
+		return reason
+	}
 	if s == c.client {
 		return "client_" + reason
 	}
