@@ -24,6 +24,7 @@ func (d *draft) finish() (Command, error) {
 	checks := []func() error{
 		d.checkAddresses,
 		d.checkListenFile,
+		d.checkProxyProtocol,
 		d.checkIdentity,
 		d.checkRevocation,
 		d.checkPolicy,

@@ -91,6 +91,7 @@ var byValue = cmp.Options{
 	cmp.Comparer(func(a, b auth.URIPattern) bool { return a == b }),
 	cmp.Comparer(func(a, b auth.Pin) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 }
 
 // bySecret compares secrets by what they are, not by what they show.
@@ -305,6 +306,19 @@ func TestEverySettingDoesSomething(t *testing.T) {
 			u.DisableAuthentication = true
 			u.Identity = Identity{}
 			u.Access = Access{CommonNames: []string{"a"}}
+		}},
+
+		{leastServer, "--proxy-protocol", func(_ *Sidecar, u *Tunnel) { u.Announce = AnnounceConn }},
+		{leastServer, "--proxy-protocol-mode conn", func(_ *Sidecar, u *Tunnel) { u.Announce = AnnounceConn }},
+		{leastServer, "--proxy-protocol-mode tls", func(_ *Sidecar, u *Tunnel) { u.Announce = AnnounceTLS }},
+		{leastServer, "--proxy-protocol-mode tls-full --no-proxy-protocol", func(_ *Sidecar, u *Tunnel) { u.Announce = AnnounceTLSFull }},
+		{leastClient, "--proxy-protocol-in 10.0.0.0/8 --proxy-protocol-in 192.0.2.1 --proxy-protocol-in ::1 --proxy-protocol-in ::ffff:10.0.0.0/104 --proxy-protocol-in unix", func(_ *Sidecar, u *Tunnel) {
+			u.HeaderPeers = HeaderPeers{UNIX: true, Networks: []netip.Prefix{
+				netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("10.0.0.0/8"),
+			}}
+		}},
+		{"server --listen unix:/run/l --target localhost:8080 --keystore id.pem --allow-all", "--proxy-protocol-in unix", func(_ *Sidecar, u *Tunnel) {
+			u.Listen, u.HeaderPeers = address(t, "unix:/run/l"), HeaderPeers{UNIX: true}
 		}},
 
 		{leastServer, "--connect-timeout 3s", func(_ *Sidecar, u *Tunnel) { u.ConnectTimeout = 3 * time.Second }},

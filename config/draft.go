@@ -27,6 +27,7 @@ type draft struct {
 	unsafeTarget       bool
 	unsafeListen       bool
 	unsafeCipherSuites bool
+	proxyProtocol      bool
 	workloadAPITimeout time.Duration
 	acmeAgreed         bool
 	acmeTestCA         string

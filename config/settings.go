@@ -46,6 +46,21 @@ var settings = []setting{
 		set:  one(func(d *draft) *bool { return &d.unsafeListen }, parseSwitch),
 	},
 	{
+		name: "proxy-protocol", commands: inServer, group: groupAddresses,
+		help: "tell --target the client's address, by a PROXY v2 header; the same as --proxy-protocol-mode conn",
+		set:  one(func(d *draft) *bool { return &d.proxyProtocol }, parseSwitch),
+	},
+	{
+		name: "proxy-protocol-mode", commands: inServer, group: groupAddresses, value: "MODE", choices: []string{"conn", "tls", "tls-full"},
+		help: "tell --target, by a PROXY v2 header, the client's address: conn; and of its TLS session: tls; and its certificate: tls-full",
+		set:  one(func(d *draft) *Announcement { return &d.tunnel.Announce }, parseAnnouncement),
+	},
+	{
+		name: "proxy-protocol-in", commands: inTunnel, group: groupAddresses, value: "CIDR", repeats: true,
+		help: "connections from here begin with a PROXY header, v1 or v2, that tells the client's address: an address, a network, or unix for peers over a UNIX socket",
+		set:  setHeaderPeer,
+	},
+	{
 		name: "skip-resolve", commands: inTunnel, group: groupAddresses,
 		help: "do not resolve --target at start",
 		set:  one(func(d *draft) *bool { return &d.tunnel.SkipResolve }, parseSwitch),

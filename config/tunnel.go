@@ -47,6 +47,12 @@ type Tunnel struct {
 	ServerName string // client mode: the name or IP address to send and to verify; "" with the Workload API alone
 	TLS        TLS
 
+	// Announce says what the target is told of clients, by a PROXY header; server
+	// mode. "": it is sent none.
+	Announce Announcement
+	// HeaderPeers are those whose connections begin with a PROXY header.
+	HeaderPeers HeaderPeers
+
 	TargetStatus *url.URL // server mode: what the backend check GETs, over a connection to Target; nil: it only dials
 	SkipResolve  bool     // do not resolve Target at start
 
@@ -80,6 +86,8 @@ func (t *Tunnel) LogValue() slog.Value {
 		slog.Any("access", t.Access),
 		slog.String("server_name", t.ServerName),
 		slog.Any("tls", t.TLS),
+		slog.String("proxy_protocol", string(t.Announce)),
+		slog.Any("proxy_protocol_in", t.HeaderPeers.Strings()),
 		slog.Bool("skip_resolve", t.SkipResolve),
 		slog.Duration("connect_timeout", t.ConnectTimeout),
 		slog.Duration("close_timeout", t.CloseTimeout),

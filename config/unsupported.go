@@ -12,7 +12,6 @@ var unsupported = []string{
 	// What goes over the wire
 	"alpn", "starttls",
 	"proxy", "connect-proxy",
-	"proxy-protocol", "proxy-protocol-mode", "proxy-protocol-in",
 
 	// The process
 	"metrics-graphite", "metrics-url", "metrics-interval",

@@ -74,6 +74,18 @@ func TestWrongCombinations(t *testing.T) {
 		{leastClient + " --unsafe-target", "--unsafe-target: not a flag of sallyport client, but of sallyport server"},
 		{leastClient + " --target-status http://a", "--target-status: not a flag of sallyport client, but of sallyport server"},
 		{"--quiet all certs init d", "--quiet: not a flag of sallyport certs init, but of sallyport server and sallyport client"},
+		// PROXY protocol
+		{leastServer + " --proxy-protocol --proxy-protocol-mode tls", "--proxy-protocol and --proxy-protocol-mode: the first is the second with conn; give one or the other"},
+		{leastServer + " --proxy-protocol-mode full", `--proxy-protocol-mode "full": unknown mode; use conn, tls or tls-full`},
+		{leastClient + " --proxy-protocol", "--proxy-protocol: not a flag of sallyport client, but of sallyport server"},
+		{leastClient + " --proxy-protocol-mode conn", "--proxy-protocol-mode: not a flag of sallyport client, but of sallyport server"},
+		{leastServer + " --proxy-protocol-in lb.example.com", `--proxy-protocol-in "lb.example.com": not a network; write it like 192.0.2.0/24, 2001:db8::/32, 192.0.2.1, or unix`},
+		{leastServer + " --proxy-protocol-in 10.0.0.0/33", `--proxy-protocol-in "10.0.0.0/33": not a network; write it like 192.0.2.0/24, 2001:db8::/32, 192.0.2.1, or unix`},
+		{leastServer + " --proxy-protocol-in fe80::1%eth0", `--proxy-protocol-in "fe80::1%eth0": not a network; write it like 192.0.2.0/24, 2001:db8::/32, 192.0.2.1, or unix`},
+		{leastServer + " --proxy-protocol-in ", `--proxy-protocol-in "": not a network; write it like 192.0.2.0/24, 2001:db8::/32, 192.0.2.1, or unix`},
+		{leastServer + " --proxy-protocol-in 10.1.2.3/8", `--proxy-protocol-in "10.1.2.3/8": an address within a network; write 10.0.0.0/8 for all of it, or 10.1.2.3`},
+		{leastServer + " --proxy-protocol-in unix", "--proxy-protocol-in unix: nobody connects to :8443 over a UNIX socket; write a network or an address"},
+		{"server --listen unix:/run/l --target localhost:8080 --keystore id.pem --allow-cn web --proxy-protocol-in ::/0", "--proxy-protocol-in: peers over unix:/run/l have no address; write --proxy-protocol-in unix"},
 		// Addresses
 		{"server", "--listen: missing; say where to accept, as HOST:PORT or unix:PATH"},
 		{"client --target a:1", "--listen: missing; say where to accept, as HOST:PORT or unix:PATH"},

@@ -11,11 +11,16 @@ import (
 	"time"
 
 	"sallyport/certloader"
+	"sallyport/proxy"
 	"sallyport/status"
 )
 
-// backend returns how to find out whether a server mode target is up: by connecting, or by asking for --target-status.
+// backend returns how to find out whether a server mode target is up: by connecting, or by asking for --target-status. One that
+// wants to be told who connects is told that nobody does.
 func (t *tunnel) backend(dial func(context.Context) (net.Conn, error)) func(context.Context) error {
+	if t.config.Announce != "" {
+		dial = proxy.LocalDialer(dial)
+	}
 	if at := t.config.TargetStatus; at != nil {
 		trust := t.source.ClientConfig(certloader.ClientOptions{ServerName: at.Hostname()})
 		return status.Get(at.String(), dial, trust)

@@ -101,6 +101,7 @@ func (c *checkup) tunnel(ctx context.Context, t *config.Tunnel) {
 	}
 	c.address(ctx, "target", "--target", t.Target, t.SkipResolve)
 
+	c.proxyProtocol(t)
 	c.policy(ctx, t)
 	source, err := c.source(ctx, t)
 	if err != nil {
@@ -157,6 +158,16 @@ func authorities(source *certloader.Source) []*x509.Certificate {
 		}
 	}
 	return cas
+}
+
+// proxyProtocol reports on the PROXY headers that are read and written.
+func (c *checkup) proxyProtocol(t *config.Tunnel) {
+	if !t.HeaderPeers.IsZero() {
+		c.line("  %-12s from %s alone, and always", "PROXY header", strings.Join(t.HeaderPeers.Strings(), ", "))
+	}
+	if t.Announce != "" {
+		c.line("  %-12s to the target, v2, %s", "PROXY header", t.Announce)
+	}
 }
 
 // policy reports on the tunnel's policy, if it has one.

@@ -73,6 +73,8 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 		MaxConns:         c.MaxConns,
 		MaxHandshakes:    c.MaxHandshakes,
 		MaxConnsPerIP:    c.MaxConnsPerIP,
+		Announce:         announcement(c.Announce),
+		HeaderFrom:       headerFrom(c.HeaderPeers),
 		Gate:             gate,
 		Observer:         observer,
 		Identify:         auth.Identity,
