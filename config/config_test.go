@@ -127,8 +127,8 @@ func TestLeastServerHasTheDefaults(t *testing.T) {
 			CloseTimeout:   time.Minute,
 			MaxHandshakes:  2048,
 		}},
-		MetricsPrefix:   "ghostunnel",
-		Log:             Log{Format: LogText, Level: slog.LevelInfo},
+		Metrics:         Metrics{Prefix: "ghostunnel", Interval: 30 * time.Second, MaxIdentities: 100},
+		Log:             Log{Format: LogText, Level: slog.LevelInfo, Sample: 1},
 		WatchFiles:      true,
 		ShutdownTimeout: 5 * time.Minute,
 	}
@@ -364,7 +364,13 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		{leastServer, "--status :6060 --status-client-ca ca --status-token-file t", func(s *Sidecar, _ *Tunnel) {
 			s.Status = Status{Listen: address(t, ":6060"), TLS: true, TokenFile: "t", ClientCA: "ca"}
 		}},
-		{leastServer, "--metrics-prefix mine", func(s *Sidecar, _ *Tunnel) { s.MetricsPrefix = "mine" }},
+		{leastServer, "--metrics-prefix mine", func(s *Sidecar, _ *Tunnel) { s.Metrics.Prefix = "mine" }},
+		{leastServer, "--metrics-graphite carbon:2003", func(s *Sidecar, _ *Tunnel) { s.Metrics.Graphite = address(t, "carbon:2003") }},
+		{leastServer, "--metrics-url https://in.example:8443/x?y=z", func(s *Sidecar, _ *Tunnel) {
+			s.Metrics.URL = &url.URL{Scheme: "https", Host: "in.example:8443", Path: "/x", RawQuery: "y=z"}
+		}},
+		{leastServer, "--metrics-interval 1s", func(s *Sidecar, _ *Tunnel) { s.Metrics.Interval = time.Second }},
+		{leastServer, "--metrics-max-identities 0", func(s *Sidecar, _ *Tunnel) { s.Metrics.MaxIdentities = 0 }},
 
 		{leastServer, "--disable-landlock", func(s *Sidecar, _ *Tunnel) { s.DisableLandlock = true }},
 		{leastServer, "--use-landlock", func(*Sidecar, *Tunnel) {}},
@@ -374,6 +380,7 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		{leastServer, "--quiet conns --quiet conn-errs --quiet handshake-errs", func(s *Sidecar, _ *Tunnel) {
 			s.Log.Quiet = Quiet{Conns: true, ConnErrors: true, HandshakeErrors: true}
 		}},
+		{leastServer, "--log-sample 100", func(s *Sidecar, _ *Tunnel) { s.Log.Sample = 100 }},
 		{leastServer, "--log-format json", func(s *Sidecar, _ *Tunnel) { s.Log.Format = LogJSON }},
 		{leastServer, "--log-level debug", func(s *Sidecar, _ *Tunnel) { s.Log.Level = slog.LevelDebug }},
 		{leastServer, "--log-level warn", func(s *Sidecar, _ *Tunnel) { s.Log.Level = slog.LevelWarn }},

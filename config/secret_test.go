@@ -44,7 +44,8 @@ func TestSecretIsNeverShown(t *testing.T) {
 func TestConfigurationIsLoggedWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	sidecar, _ := mustParse(t, strings.Fields("server --listen :8443 --target localhost:8080 --keystore id.p12 --storepass hunter2 "+
-		"--allow-cn alice --status unix:/s --target-status http://user:hunter2@localhost/health?token=hunter2"))
+		"--allow-cn alice --status unix:/s --target-status http://user:hunter2@localhost/health?token=hunter2 "+
+		"--metrics-url https://user:hunter2@in.example/hunter2?token=hunter2"))
 	handlers := map[string]func(io.Writer) slog.Handler{
 		"text": func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, nil) },
 		"json": func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) },
@@ -57,7 +58,7 @@ func TestConfigurationIsLoggedWithoutSecrets(t *testing.T) {
 			if strings.Contains(b.String(), password) {
 				t.Errorf("the password is logged: %s", b.String())
 			}
-			for _, want := range []string{":8443", "localhost:8080", "id.p12", "alice", "unix:/s", "http://localhost/health"} {
+			for _, want := range []string{":8443", "localhost:8080", "id.p12", "alice", "unix:/s", "http://localhost/health", "https://in.example"} {
 				if !strings.Contains(b.String(), want) {
 					t.Errorf("%s is not logged: %s", want, b.String())
 				}
@@ -101,6 +102,8 @@ func TestErrorsAndHelpHoldNoSecret(t *testing.T) {
 		"--storepass hunter2 --help-man",
 		"--storepass hunter2 --help-long",
 		leastServer + " --target-status ftp://hunter2@a",
+		leastServer + " --metrics-url ftp://hunter2@a",
+		leastServer + " --metrics-url http://me:hunter2@a:0",
 	}
 	for _, line := range lines {
 		t.Run(line, func(t *testing.T) {

@@ -414,7 +414,27 @@ var settings = []setting{
 	{
 		name: "metrics-prefix", commands: inTunnel, group: groupStatus, value: "NAME", initial: "ghostunnel",
 		help: "first part of the names that Ghostunnel has for its metrics",
-		set:  one(func(d *draft) *string { return &d.sidecar.MetricsPrefix }, parseName),
+		set:  one(func(d *draft) *string { return &d.sidecar.Metrics.Prefix }, parseName),
+	},
+	{
+		name: "metrics-graphite", commands: inTunnel, group: groupStatus, value: "HOST:PORT",
+		help: "send metrics under Ghostunnel's names to this carbon, over TCP",
+		set:  one(func(d *draft) *socket.Address { return &d.sidecar.Metrics.Graphite }, parseGraphite),
+	},
+	{
+		name: "metrics-url", commands: inTunnel, group: groupStatus, value: "URL", secret: true, // it may hold a password
+		help: "POST metrics as JSON to this http or https URL, verified against --cacert",
+		set:  one(func(d *draft) **url.URL { return &d.sidecar.Metrics.URL }, parseMetricsURL),
+	},
+	{
+		name: "metrics-interval", commands: inTunnel, group: groupStatus, value: "DURATION", initial: "30s",
+		help: "time from one sending of metrics to the next",
+		set:  one(func(d *draft) *time.Duration { return &d.sidecar.Metrics.Interval }, parsePositiveDuration),
+	},
+	{
+		name: "metrics-max-identities", commands: inTunnel, group: groupStatus, value: "N", initial: "100",
+		help: "identities of peers that metrics tell apart, the rest is other",
+		set:  one(func(d *draft) *int { return &d.sidecar.Metrics.MaxIdentities }, parseCount),
 	},
 
 	{
@@ -488,6 +508,11 @@ var settings = []setting{
 		name: "log-level", commands: inTunnel, group: groupLogging, value: "LEVEL", initial: "info", choices: []string{"debug", "info", "warn", "error"},
 		help: "least level to log: debug, info, warn, error",
 		set:  one(func(d *draft) *slog.Level { return &d.sidecar.Log.Level }, parseLogLevel),
+	},
+	{
+		name: "log-sample", commands: inTunnel, group: groupLogging, value: "N", initial: "1",
+		help: "log the opening and closing of one in N connections; failures always",
+		set:  one(func(d *draft) *int { return &d.sidecar.Log.Sample }, parsePositiveCount),
 	},
 
 	// Certificates

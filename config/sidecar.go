@@ -2,6 +2,7 @@ package config
 
 import (
 	"log/slog"
+	"net/url"
 	"time"
 
 	"sallyport/socket"
@@ -12,7 +13,7 @@ import (
 type Sidecar struct {
 	Tunnels         []Tunnel // at least one
 	Status          Status
-	MetricsPrefix   string // first part of the Ghostunnel-compatible names, without the dot
+	Metrics         Metrics
 	Log             Log
 	TimedReload     time.Duration // time from one reload to the next; 0: none
 	WatchFiles      bool          // reload when a file that Tunnels name changes
@@ -30,7 +31,7 @@ type Check struct {
 func (s *Sidecar) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.Any("status", s.Status),
-		slog.String("metrics_prefix", s.MetricsPrefix),
+		slog.Any("metrics", s.Metrics),
 		slog.Any("log", s.Log),
 		slog.Duration("timed_reload", s.TimedReload),
 		slog.Bool("watch_files", s.WatchFiles),
@@ -66,6 +67,29 @@ func (s Status) LogValue() slog.Value {
 	)
 }
 
+// Metrics says under what names is measured, and where that is sent beside being shown at the status port.
+type Metrics struct {
+	Prefix        string         // first part of the Ghostunnel-compatible names, without the dot
+	Graphite      socket.Address // a carbon that takes lines over TCP; zero: none
+	URL           *url.URL       // where to POST them as JSON; it may hold a password; nil: nowhere
+	Interval      time.Duration  // from one reading that is sent to the next
+	MaxIdentities int            // how many identities of peers have a name of their own in metrics of a tunnel
+}
+
+// LogValue is the way of measuring for the log.
+func (m Metrics) LogValue() slog.Value {
+	attrs := []slog.Attr{
+		slog.String("prefix", m.Prefix),
+		slog.String("graphite", m.Graphite.String()),
+		slog.Duration("interval", m.Interval),
+		slog.Int("max_identities", m.MaxIdentities),
+	}
+	if m.URL != nil {
+		attrs = append(attrs, slog.String("url", m.URL.Scheme+"://"+m.URL.Host)) // the rest may be what lets one in there
+	}
+	return slog.GroupValue(attrs...)
+}
+
 // LogFormat is how log lines are written.
 type LogFormat string
 
@@ -80,6 +104,7 @@ type Log struct {
 	Format LogFormat
 	Level  slog.Level
 	Quiet  Quiet
+	Sample int // one in so many connections is logged when it opens and closes
 }
 
 // LogValue is the way of logging for the log.
@@ -88,6 +113,7 @@ func (l Log) LogValue() slog.Value {
 		slog.String("format", string(l.Format)),
 		slog.String("level", l.Level.String()),
 		slog.Any("quiet", l.Quiet),
+		slog.Int("sample", l.Sample),
 	)
 }
 

@@ -14,7 +14,6 @@ var unsupported = []string{
 	"proxy", "connect-proxy",
 
 	// The process
-	"metrics-graphite", "metrics-url", "metrics-interval",
 	"syslog",
 }
 

@@ -119,6 +119,14 @@ func parseOwner(text string) (string, error) {
 	return text, nil
 }
 
+func parsePositiveCount(text string) (int, error) {
+	value, err := parseCount(text)
+	if err == nil && value == 0 {
+		err = errors.New("none at all; use 1 or more")
+	}
+	return value, err
+}
+
 func parseDays(text string) (time.Duration, error) {
 	const most = 36500 // a century; a Duration could hold some more
 	days, err := strconv.Atoi(text)
@@ -152,6 +160,29 @@ func parseStatusURL(text string) (*url.URL, error) {
 		return nil, errors.New("not a URL to GET; write http://HOST/PATH or https://HOST/PATH")
 	}
 	return target, nil
+}
+
+// parseMetricsURL reads an absolute URL. It may hold a password, so no error
+// shows any of it.
+func parseMetricsURL(text string) (*url.URL, error) {
+	to, err := url.Parse(text)
+	if err != nil || to.Hostname() == "" || to.Scheme != "http" && to.Scheme != "https" {
+		return nil, errors.New("not a URL to POST to; write http://HOST/PATH or https://HOST/PATH")
+	}
+	if to.Port() != "" {
+		if _, err := parsePort(to.Port()); err != nil {
+			return nil, errors.New("has a port that is none; use 1 to 65535")
+		}
+	}
+	return to, nil
+}
+
+func parseGraphite(text string) (socket.Address, error) {
+	to, err := socket.ParseAddress(text)
+	if err == nil && (to.Network() != "tcp" || to.Host() == "") {
+		return socket.Address{}, errors.New("not where a carbon listens; write HOST:PORT")
+	}
+	return to, err
 }
 
 // workloadAPIVariable is what the SPIFFE Workload Endpoint specification

@@ -42,7 +42,7 @@ func (m *Metrics) samples(now time.Time) []sample {
 	add := func(name string, value float64) {
 		list = append(list, sample{now.Unix(), m.name(name), value, hostname})
 	}
-	m.registry.Each(func(name string, metric any) {
+	m.ghostunnel.registry.Each(func(name string, metric any) {
 		switch metric := metric.(type) {
 		case gometrics.Counter:
 			add(name, float64(metric.Count()))

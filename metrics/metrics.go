@@ -1,17 +1,21 @@
-// Package metrics counts what happens to connections, under the names that
-// Ghostunnel's dashboards and alerts know, and shows the counts over HTTP.
+// Package metrics counts what happens to connections, in two vocabularies: under
+// the names that Ghostunnel's dashboards and alerts know, and in families of
+// Sallyport's own, which have base units and labels. It shows the counts over
+// HTTP and sends them to where they are wanted.
 //
-// A [Metrics] has one method for each thing that can happen to a connection.
-// They take nothing but durations and words, so a proxy can call them without
-// knowing this package:
+// A [Recorder] has one method for each thing that can happen to a connection,
+// with arguments of the standard library alone, so that a proxy can call them
+// without knowing this package. Each is called once and serves both:
 //
-//	m := metrics.New("ghostunnel")
+//	m := metrics.New(metrics.Options{Prefix: "ghostunnel", MaxIdentities: 100})
 //	defer m.Close()
-//	observer := proxy.Observer{Accepted: m.Accepted, Closed: m.Closed} // and the rest
+//	r := m.AddTunnel(metrics.Tunnel{Name: "web", Counts: server.Counts, Bytes: server.Bytes})
+//	observer := proxy.Observer{Accepted: r.Accepted, Closed: r.Closed} // and the rest
 //	mux.Handle("/_metrics", m.Handler())
-//	mux.Handle("/_metrics/prometheus", m.Prometheus())
+//	mux.Handle("/metrics", m.Prometheus())
+//	go m.Graphite(ctx, metrics.Graphite{Dial: dial, Every: 30 * time.Second})
 //
-// What is counted, each name behind the prefix and a dot:
+// What is counted over all tunnels, each name behind the prefix and a dot:
 //
 //	accept.total    connections that came in
 //	accept.success  those that were forwarded
@@ -22,116 +26,84 @@
 //	conn.handshake  timer: how long TLS handshakes took
 //	conn.lifetime   timer: how long connections lived, failed ones included
 //
-// Beside them there are metrics of Sallyport's own, with base units and labels,
-// which Prometheus alone gets to see:
+// Beside them Prometheus gets to see, for each tunnel:
 //
-//	sallyport_authorization_denied_total{tunnel,reason}
-//	sallyport_certificate_not_after_timestamp_seconds{tunnel,role,subject,serial}
-//	sallyport_crl_next_update_timestamp_seconds{tunnel,issuer}
-//	sallyport_reload_total{tunnel,result}
-//	sallyport_reload_last_success_timestamp_seconds{tunnel}
+//	sallyport_connections_open, _connections_limit, _accepted_total, _draining
+//	sallyport_closed_total{reason}, _failures_total{stage,reason}
+//	sallyport_connection_duration_seconds
+//	sallyport_bytes_total{direction}
+//	sallyport_handshake_duration_seconds, _handshake_failures_total{reason}
+//	sallyport_tls_connections_total{version,cipher,resumed}
+//	sallyport_authorization_denied_total{reason}
+//	sallyport_peer_connections_total{identity}
+//	sallyport_dial_duration_seconds, _dial_failures_total{target,reason}
+//	sallyport_target_up{target}
+//	sallyport_certificate_not_after_timestamp_seconds{role,subject,serial}
+//	sallyport_crl_next_update_timestamp_seconds{issuer}
+//	sallyport_reload_total{result}, _reload_last_success_timestamp_seconds
 //
-// The package opens no listener, sends nothing by itself, and keeps nothing by
-// peer.
+// and sallyport_build_info{version,revision,goversion} with client_golang's
+// metrics of the Go runtime and of the process.
+//
+// What a tunnel knows anyway is read when somebody looks, and not written down
+// as it changes. The package opens no listener, and keeps nothing by peer but a
+// limited number of their names.
 package metrics
 
 import (
-	"time"
+	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
-	gometrics "github.com/rcrowley/go-metrics"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 )
+
+// Options are what a [Metrics] is made of. The zero value is useful.
+type Options struct {
+	Prefix        string // first part of Ghostunnel's names; "" leaves them bare
+	MaxIdentities int    // how many identities of peers are told apart for each tunnel
+	Version       string // of the program
+	Revision      string // the commit it was built from
+}
 
 // Metrics holds the counters and timers of one process. Make it with [New].
 // All its methods are safe for concurrent use.
 type Metrics struct {
-	prefix   string
-	registry gometrics.Registry
+	prefix        string
+	maxIdentities int
 
-	acceptTotal   gometrics.Counter
-	acceptSuccess gometrics.Counter
-	acceptError   gometrics.Counter
-	acceptTimeout gometrics.Counter
-	connOpen      gometrics.Counter
-	connTimeout   gometrics.Counter
-	connHandshake gometrics.Timer
-	connLifetime  gometrics.Timer
+	ghostunnel *ghostunnel
+	bridge     *bridge
 
-	bridge *bridge
-
-	own     *prometheus.Registry // of the metrics that Ghostunnel does not have
-	denials *prometheus.CounterVec
-	reloads *reloads
+	own      *prometheus.Registry // of the metrics that Ghostunnel does not have
+	families *families
+	reloads  *reloads
 }
 
 // New returns a Metrics in which every counter and timer exists, at zero. The
-// prefix is the first part of every name; an empty one leaves names bare. The
 // caller ends it with [Metrics.Close].
-func New(prefix string) *Metrics {
-	r := gometrics.NewRegistry()
+func New(o Options) *Metrics {
 	own := prometheus.NewRegistry()
+	build := register(own, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "sallyport_build_info",
+		Help: "The program that runs, as labels; the value is 1.",
+	}, []string{"version", "revision", "goversion"}))
+	build.WithLabelValues(label(o.Version), label(o.Revision), runtime.Version()).Set(1)
+	own.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	g := newGhostunnel()
 	return &Metrics{
-		prefix:        prefix,
-		registry:      r,
-		acceptTotal:   gometrics.NewRegisteredCounter("accept.total", r),
-		acceptSuccess: gometrics.NewRegisteredCounter("accept.success", r),
-		acceptError:   gometrics.NewRegisteredCounter("accept.error", r),
-		acceptTimeout: gometrics.NewRegisteredCounter("accept.timeout", r),
-		connOpen:      gometrics.NewRegisteredCounter("conn.open", r),
-		connTimeout:   gometrics.NewRegisteredCounter("conn.timeout", r),
-		connHandshake: gometrics.NewRegisteredTimer("conn.handshake", r),
-		connLifetime:  gometrics.NewRegisteredTimer("conn.lifetime", r),
-		bridge:        newBridge(r, prefix, own),
+		prefix:        o.Prefix,
+		maxIdentities: o.MaxIdentities,
+		ghostunnel:    g,
+		bridge:        newBridge(g.registry, o.Prefix, own),
 		own:           own,
-		denials:       newDenials(own),
+		families:      newFamilies(own),
 		reloads:       newReloads(own),
 	}
 }
 
-// Close stops the timers' rates: go-metrics keeps each running timer in a list
-// of the process, which would hold it for ever. Counts remain readable. Close
-// may be called more than once.
-func (m *Metrics) Close() {
-	m.connHandshake.Stop()
-	m.connLifetime.Stop()
-}
-
-// Accepted records that a connection came in. [Metrics.Closed] must follow,
-// whatever becomes of it.
-func (m *Metrics) Accepted() {
-	m.acceptTotal.Inc(1)
-	m.connOpen.Inc(1)
-}
-
-// Failed records that a connection, or the accepting of one, came to nothing
-// before it was forwarded. The stage says how far it got (accept, handshake,
-// dial, announce) and the reason why it failed; a handshake that failed for
-// the reason "timeout" also counts as an accept.timeout.
-func (m *Metrics) Failed(stage, reason string) {
-	m.acceptError.Inc(1)
-	if stage == "handshake" && reason == "timeout" {
-		m.acceptTimeout.Inc(1)
-	}
-}
-
-// Handshake records that a TLS handshake took d, with or without success.
-func (m *Metrics) Handshake(d time.Duration) {
-	m.connHandshake.Update(d)
-}
-
-// Opened records that a connection is being forwarded.
-func (m *Metrics) Opened() {
-	m.acceptSuccess.Inc(1)
-}
-
-// Closed records that a connection which [Metrics.Accepted] announced is gone,
-// after the given lifetime, for the given reason. The reasons idle_timeout,
-// close_timeout and lifetime are those of a deadline and count as conn.timeout.
-func (m *Metrics) Closed(lifetime time.Duration, reason string) {
-	m.connOpen.Dec(1)
-	m.connLifetime.Update(lifetime)
-	switch reason {
-	case "idle_timeout", "close_timeout", "lifetime":
-		m.connTimeout.Inc(1)
-	}
-}
+// Close lets go of what go-metrics keeps for the process. Counts remain
+// readable. Close may be called more than once.
+func (m *Metrics) Close() { m.ghostunnel.close() }

@@ -19,7 +19,7 @@ import (
 
 func newMetrics(t *testing.T, prefix string) *Metrics {
 	t.Helper()
-	m := New(prefix)
+	m := New(Options{Prefix: prefix, MaxIdentities: 3, Version: "1.2.3", Revision: "abc"})
 	t.Cleanup(m.Close)
 	return m
 }
@@ -28,26 +28,27 @@ func newMetrics(t *testing.T, prefix string) *Metrics {
 // are forwarded, of which one is still open, two ended by themselves or by
 // shutdown, one by a deadline; three fail; one accept fails.
 func afternoon(m *Metrics) {
+	r := m.AddTunnel(Tunnel{Name: "server"})
 	for range 7 {
-		m.Accepted()
+		r.Accepted()
 	}
 	for _, ms := range []int{10, 20, 30, 40, 50, 60} {
-		m.Handshake(time.Duration(ms) * time.Millisecond)
+		r.Handshake(time.Duration(ms)*time.Millisecond, nil)
 	}
 	for range 4 {
-		m.Opened()
+		r.Opened("alice")
 	}
-	m.Closed(1*time.Second, "eof")
-	m.Closed(2*time.Second, "idle_timeout")
-	m.Closed(3*time.Second, "shutdown")
+	r.Closed(1*time.Second, "eof")
+	r.Closed(2*time.Second, "idle_timeout")
+	r.Closed(3*time.Second, "shutdown")
 
-	m.Failed("handshake", "timeout")
-	m.Closed(10*time.Second, "timeout")
-	m.Failed("handshake", "not_allowed")
-	m.Closed(4*time.Second, "not_allowed")
-	m.Failed("dial", "timeout")
-	m.Closed(5*time.Second, "timeout")
-	m.Failed("accept", "too_many_files")
+	r.Failed("handshake", "timeout")
+	r.Closed(10*time.Second, "timeout")
+	r.Failed("handshake", "not_allowed")
+	r.Closed(4*time.Second, "not_allowed")
+	r.Failed("dial", "timeout")
+	r.Closed(5*time.Second, "timeout")
+	r.Failed("accept", "too_many_files")
 }
 
 // get asks h for target, with header lines as name, value pairs, and returns
@@ -104,6 +105,48 @@ func prometheusLines(t *testing.T, text string) (values, types map[string]string
 		}
 	}
 	return values, types
+}
+
+// recorded reads a list of metrics that were recorded, a name and a type in each line.
+func recorded(t *testing.T, path string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	types := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		name, kind, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if !ok {
+			t.Fatalf("%s: %q", path, line)
+		}
+		types[name] = kind
+	}
+	return types
+}
+
+// ofGhostunnel leaves out the types of families that Ghostunnel does not have.
+func ofGhostunnel(types map[string]string, prefix string) map[string]string {
+	theirs := map[string]string{}
+	for name, kind := range types {
+		if rest, ok := strings.CutPrefix(name, prefix); ok && (strings.HasPrefix(rest, "accept_") || strings.HasPrefix(rest, "conn_")) {
+			theirs[name] = kind
+		}
+	}
+	return theirs
+}
+
+func TestJSONHasGhostunnelsNames(t *testing.T) {
+	t.Parallel()
+	m := newMetrics(t, "ghostunnel")
+	m.AddTunnel(Tunnel{Name: "server"})
+	got := map[string]string{}
+	for name := range jsonValues(t, m) {
+		got[name] = "number"
+	}
+	if diff := cmp.Diff(recorded(t, "testdata/ghostunnel-json.txt"), got); diff != "" {
+		t.Errorf("-recorded +got:\n%s", diff)
+	}
 }
 
 func TestJSONGivesGhostunnelsNamesAndValues(t *testing.T) {
@@ -186,17 +229,7 @@ func TestPrometheusGivesTheBridgesNamesTypesAndValues(t *testing.T) {
 	}
 	values, types := prometheusLines(t, body)
 
-	wantTypes := map[string]string{}
-	for _, name := range []string{"accept_total", "accept_success", "accept_error", "accept_timeout", "conn_open", "conn_timeout"} {
-		wantTypes["ghostunnel_"+name] = "gauge"
-	}
-	for _, timer := range []string{"ghostunnel_conn_handshake", "ghostunnel_conn_lifetime"} {
-		for _, end := range []string{"count", "sum", "min", "max", "mean", "std_dev", "variance", "rate1", "rate5", "rate15", "rate_mean"} {
-			wantTypes[timer+"_"+end] = "gauge"
-		}
-		wantTypes[timer+"_timer"] = "histogram"
-	}
-	if diff := cmp.Diff(wantTypes, types); diff != "" {
+	if diff := cmp.Diff(recorded(t, "testdata/ghostunnel-prometheus.txt"), ofGhostunnel(types, "ghostunnel_")); diff != "" {
 		t.Errorf("types: -want +got:\n%s", diff)
 	}
 
@@ -231,12 +264,13 @@ func TestPrometheusGivesTheBridgesNamesTypesAndValues(t *testing.T) {
 func TestPrometheusFollowsEveryEvent(t *testing.T) {
 	t.Parallel()
 	m := newMetrics(t, "ghostunnel")
+	r := m.AddTunnel(Tunnel{Name: "server"})
 	for _, want := range []string{"0", "1", "2"} {
 		_, body := get(t, m.Prometheus(), "GET", "/metrics")
 		if values, _ := prometheusLines(t, body); values["ghostunnel_conn_open"] != want {
 			t.Errorf("conn_open = %q, want %q", values["ghostunnel_conn_open"], want)
 		}
-		m.Accepted()
+		r.Accepted()
 	}
 }
 
@@ -255,13 +289,13 @@ func TestPrefix(t *testing.T) {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
 			m := newMetrics(t, c.prefix)
-			m.Accepted()
+			m.AddTunnel(Tunnel{Name: "server"}).Accepted()
 			if got := jsonValues(t, m); got[c.json] != 1 || len(got) != 22 {
 				t.Errorf("JSON has no %q = 1 among 22: %v", c.json, got)
 			}
 			_, body := get(t, m.Prometheus(), "GET", "/metrics")
 			values, types := prometheusLines(t, body)
-			if values[c.prometheus] != "1" || len(types) != 6+2*12 {
+			if values[c.prometheus] != "1" || len(ofGhostunnel(types, strings.TrimSuffix(c.prometheus, "conn_open"))) != 6+2*12 {
 				t.Errorf("Prometheus has no %q = 1 among 30 families:\n%s", c.prometheus, body)
 			}
 		})
@@ -332,15 +366,16 @@ func TestOnlyReadingIsAllowed(t *testing.T) {
 func TestScrapesAndEventsAtOnce(t *testing.T) {
 	t.Parallel()
 	m := newMetrics(t, "ghostunnel")
+	r := m.AddTunnel(Tunnel{Name: "server"})
 	const each, rounds = 4, 20
 	var all sync.WaitGroup
 	for range each {
 		all.Go(func() {
 			for range rounds {
-				m.Accepted()
-				m.Handshake(time.Millisecond)
-				m.Opened()
-				m.Closed(time.Second, "eof")
+				r.Accepted()
+				r.Handshake(time.Millisecond, nil)
+				r.Opened("alice")
+				r.Closed(time.Second, "eof")
 			}
 		})
 		for _, h := range []http.Handler{m.Prometheus(), m.JSON()} {
@@ -391,8 +426,9 @@ func TestDeadlinesAloneCountAsTimeouts(t *testing.T) {
 		"eof": 0, "reset": 0, "shutdown": 0, "timeout": 0, "not_allowed": 0, "": 0,
 	} {
 		m := newMetrics(t, "g")
-		m.Accepted()
-		m.Closed(time.Second, reason)
+		r := m.AddTunnel(Tunnel{Name: "server"})
+		r.Accepted()
+		r.Closed(time.Second, reason)
 		if got := jsonValues(t, m)["g.conn.timeout"]; got != want {
 			t.Errorf("%q: conn.timeout = %v, want %v", reason, got, want)
 		}
@@ -401,11 +437,12 @@ func TestDeadlinesAloneCountAsTimeouts(t *testing.T) {
 
 func TestCloseKeepsCounts(t *testing.T) {
 	t.Parallel()
-	m := New("g")
-	m.Accepted()
+	m := New(Options{Prefix: "g"})
+	r := m.AddTunnel(Tunnel{Name: "server"})
+	r.Accepted()
 	m.Close()
 	m.Close()
-	m.Closed(time.Second, "eof")
+	r.Closed(time.Second, "eof")
 	if got := jsonValues(t, m); got["g.accept.total"] != 1 || got["g.conn.open"] != 0 || got["g.conn.lifetime.count"] != 1 {
 		t.Errorf("after Close: %v", got)
 	}

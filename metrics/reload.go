@@ -44,16 +44,6 @@ func (r *reloads) add(tunnel string, now time.Time) {
 // seconds is a time as Prometheus has it.
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1e3 }
 
-// AddTunnel has the metrics tell of a tunnel that has loaded all it needs. It
-// is called once for each name.
-func (m *Metrics) AddTunnel(t Tunnel) {
-	m.reloads.add(t.Name, time.Now())
-	for _, reason := range t.Denials {
-		m.denials.WithLabelValues(t.Name, reason)
-	}
-	m.own.MustRegister(identities{t})
-}
-
 // AddReloads has the metrics tell of reloads of what belongs to no tunnel; its
 // name, like the tunnel's, is what Reloaded is told.
 func (m *Metrics) AddReloads(name string) { m.reloads.add(name, time.Now()) }

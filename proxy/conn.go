@@ -206,7 +206,9 @@ func (c *conn) open() {
 		}
 		opened(identity)
 	}
-	c.log(QuietConns, slog.LevelInfo, "opening pipe")
+	if c.sampled() {
+		c.log(QuietConns, slog.LevelInfo, "opening pipe")
+	}
 }
 
 // fail ends a connection that did not come to be forwarded.
@@ -256,7 +258,7 @@ func (c *conn) finish() {
 	if closed := c.server.Observer.Closed; closed != nil {
 		closed(lifetime, reason)
 	}
-	if opened {
+	if opened && c.sampled() {
 		c.log(QuietConns, slog.LevelInfo, "closed pipe",
 			slog.Int64("bytes_in", c.up.moved.Load()), slog.Int64("bytes_out", c.down.moved.Load()),
 			slog.Duration("duration", lifetime), slog.String("reason", reason))
@@ -320,6 +322,12 @@ func (c *conn) closeBoth() {
 	if c.target != nil {
 		c.target.closeAfter(&c.up)
 	}
+}
+
+// sampled reports whether the connection is one of those whose opening and closing is logged.
+func (c *conn) sampled() bool {
+	n := uint64(max(c.server.LogSample, 1)) //nolint:gosec // it is positive
+	return (c.id-1)%n == 0
 }
 
 // log writes an event of the connection, unless its class or level is left out.

@@ -99,6 +99,10 @@ type Server struct {
 	// Quiet leaves out classes of events.
 	Quiet Quiet
 
+	// LogSample has only one in so many connections logged when it opens and when it closes, the first one first. Failures
+	// are logged all the same. One or less is every one.
+	LogSample int
+
 	once     sync.Once
 	ctx      context.Context // ends when Shutdown begins; handshakes and dials live under it
 	cancel   context.CancelCauseFunc

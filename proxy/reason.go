@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -65,6 +66,53 @@ const (
 	reasonPermission    = "permission_denied"        // the system does not let us connect
 	reasonBadTLSMessage = "bad_tls_message"          // the peer broke the TLS protocol
 )
+
+// failures are the reasons for which each stage fails, but for those that come with errors of others. TestReasonsAreListed
+// keeps them complete.
+var failures = map[string][]string{
+	stageAccept: {reasonDescriptors, reasonOther},
+	stageLimit:  {reasonCrowded},
+	stageHandshake: {
+		reasonTimeout, reasonShutdown, reasonClientAbort, reasonLost, reasonUnreachable, reasonNotTLS, reasonNoCertificate,
+		reasonVersion, reasonCipher, reasonPeerAlert, reasonBadTLSMessage, reasonOther,
+	},
+	stageDial: {
+		reasonTimeout, reasonShutdown, reasonRefused, reasonUnreachable, reasonReset, reasonNoSocket, reasonName,
+		reasonDescriptors, reasonPermission, reasonOther,
+	},
+}
+
+// sidedEnds are the reasons for which a forwarded connection ends by the doing of one side, which goes before them.
+var sidedEnds = []string{
+	reasonReset, reasonClosed, reasonGone, reasonAlert, reasonTruncated, reasonBadTLSMessage, reasonOther,
+}
+
+// Failures returns the reasons that Observer.Failed can be told, by the stage. An error with a method Reason can add others.
+func Failures() map[string][]string {
+	all := make(map[string][]string, len(failures))
+	for stage, reasons := range failures {
+		all[stage] = slices.Clone(reasons)
+	}
+	return all
+}
+
+// Ends returns the reasons that Observer.Closed can be told, sorted, those of failures included. An error with a method Reason
+// can add others.
+func Ends() []string {
+	all := []string{
+		reasonEOF, reasonNoCloseNotify, reasonIdleTimeout, reasonLifetime, reasonCloseTimeout, reasonShutdown, reasonChallenge,
+	}
+	for _, reason := range sidedEnds {
+		all = append(all, "client_"+reason, "target_"+reason)
+	}
+	for stage, reasons := range failures {
+		if stage != stageAccept { // where there is no connection yet
+			all = append(all, reasons...)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
 
 // errnoReasons are the reasons for errors of the system.
 var errnoReasons = map[syscall.Errno]string{

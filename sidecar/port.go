@@ -10,7 +10,6 @@ import (
 
 	"sallyport/auth"
 	"sallyport/certloader"
-	"sallyport/proxy"
 	"sallyport/socket"
 	"sallyport/status"
 )
@@ -112,19 +111,5 @@ func (s *Sidecar) requestShutdown() {
 	select {
 	case s.shutdown <- struct{}{}:
 	default: // asked for already
-	}
-}
-
-// observer tells the metrics, if there are any, what becomes of a tunnel's connections.
-func (s *Sidecar) observer(tunnel string) proxy.Observer {
-	if s.metrics == nil {
-		return proxy.Observer{}
-	}
-	return proxy.Observer{
-		Accepted:  s.metrics.Accepted,
-		Failed:    s.failedIn(tunnel),
-		Handshake: func(took time.Duration, _ *tls.ConnectionState) { s.metrics.Handshake(took) },
-		Opened:    func(string) { s.metrics.Opened() },
-		Closed:    s.metrics.Closed,
 	}
 }

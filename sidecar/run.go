@@ -29,6 +29,7 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 		s.log.Info("status port listening", "status", s.port.url())
 	}
 	s.state.Listening()
+	sending := s.send()
 
 	ctx, cancel := context.WithCancel(context.Background())
 	expiry := newExpiry(s.log, s.tunnels)
@@ -37,6 +38,7 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	cause, failure := s.live(ctx, reload, signals)
 	cancel()
 	err := s.drain(cause, failure, signals)
+	sending.end()
 	closing := within(endGrace, func() error {
 		reload.wait()
 		err := s.close()

@@ -12,8 +12,11 @@ import (
 	"sallyport/socket"
 )
 
-// httpsPort is where an ACME CA is, if its URL says nothing else.
-const httpsPort = 443
+// Where a URL leads that does not say.
+const (
+	httpPort  = 80
+	httpsPort = 443
+)
 
 // confine puts the process into the sandbox, if it is to be in one. All is loaded by now, and nothing has been accepted.
 func (s *Sidecar) confine() error {
@@ -51,6 +54,8 @@ func confinement(c *config.Sidecar) sandbox.Rules {
 	r := rules{sandbox.Rules{Itself: !c.Status.Listen.IsZero()}}
 	r.listen(c.Status.Listen)
 	r.Files = append(r.Files, doorFiles(&c.Status, &c.Tunnels[0])...)
+	r.dial(c.Metrics.Graphite)
+	r.url(c.Metrics.URL)
 	for i := range c.Tunnels {
 		t := &c.Tunnels[i]
 		r.listen(t.Listen)
@@ -88,6 +93,15 @@ func (r *rules) dial(a socket.Address) {
 	case "unix":
 		r.DialSockets = append(r.DialSockets, a.Path())
 	}
+}
+
+// url allows to connect to where a URL leads, if it is one.
+func (r *rules) url(at *url.URL) {
+	if at == nil {
+		return
+	}
+	r.host(at.Hostname())
+	r.ConnectPorts = append(r.ConnectPorts, urlPort(at))
 }
 
 // host allows to look up a host, if it has a name.
@@ -131,10 +145,13 @@ func (r *rules) acme(t *config.Tunnel) {
 	r.BindPorts = append(r.BindPorts, validated)
 }
 
-// urlPort is the port that a URL leads to: that of HTTPS, if it does not say.
+// urlPort is the port that a URL leads to.
 func urlPort(at *url.URL) uint16 {
 	if n, err := strconv.ParseUint(at.Port(), 10, 16); err == nil {
 		return uint16(n)
+	}
+	if at.Scheme == "http" {
+		return httpPort
 	}
 	return httpsPort
 }

@@ -51,6 +51,12 @@ func TestConfinementIsWhatTheConfigurationNames(t *testing.T) {
 		{server + "--cert c --key k --status unix:/run/status", with(pair, func(r *sandbox.Rules) {
 			r.Itself, r.ListenSockets = true, []string{"/run/status"}
 		})},
+		{server + "--cert c --key k --metrics-graphite 127.0.0.1:2003 --metrics-url http://127.0.0.1/", with(pair, func(r *sandbox.Rules) {
+			r.ConnectPorts = []uint16{2003, 80, 8080}
+		})},
+		{server + "--cert c --key k --metrics-url https://in.example:8443/x", with(pair, func(r *sandbox.Rules) {
+			r.Resolver, r.ConnectPorts = true, []uint16{8443, 8080}
+		})},
 		{server + "--keystore s --storepass-file p --crl one --crl two", with(pair, func(r *sandbox.Rules) {
 			r.Files = []string{"s", "p", "one", "two", "ca.pem"}
 		})},

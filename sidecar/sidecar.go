@@ -100,19 +100,15 @@ func (s *Sidecar) open(ctx context.Context, build Build) error {
 }
 
 func (s *Sidecar) openParts(ctx context.Context, build Build, activation *socket.Activation) error {
-	if !s.config.Status.Listen.IsZero() {
-		s.metrics = metrics.New(s.config.MetricsPrefix)
-	}
+	s.metrics = s.newMetrics(build)
 	gate := proxy.NewGate(gateWidth())
 	for i := range s.config.Tunnels {
-		t, err := newTunnel(ctx, &s.config.Tunnels[i], s.config, gate, s.observer(s.config.Tunnels[i].Name), s.log)
+		t, err := newTunnel(ctx, &s.config.Tunnels[i], s.config, gate, s.log)
 		if err != nil {
 			return err
 		}
 		s.tunnels = append(s.tunnels, t)
-		if s.metrics != nil {
-			s.metrics.AddTunnel(t.measured())
-		}
+		s.measure(t)
 	}
 	var err error
 	if s.door, err = newDoor(ctx, s.config, s.log); err != nil {

@@ -10,7 +10,6 @@ import (
 	"sallyport/auth"
 	"sallyport/certloader"
 	"sallyport/config"
-	"sallyport/metrics"
 	"sallyport/policy"
 	"sallyport/proxy"
 	"sallyport/socket"
@@ -31,7 +30,7 @@ type tunnel struct {
 }
 
 // newTunnel loads the tunnel's identity, resolves its target and puts its parts together. It opens no listener.
-func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, gate *proxy.Gate, observer proxy.Observer, log *slog.Logger) (*tunnel, error) {
+func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, gate *proxy.Gate, log *slog.Logger) (*tunnel, error) {
 	log = log.With("tunnel", c.Name)
 	if err := resolve(ctx, c); err != nil {
 		return nil, err
@@ -76,10 +75,10 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 		Announce:         announcement(c.Announce),
 		HeaderFrom:       headerFrom(c.HeaderPeers),
 		Gate:             gate,
-		Observer:         observer,
 		Identify:         auth.Identity,
 		Log:              log,
 		Quiet:            quiet(process.Log.Quiet),
+		LogSample:        process.Log.Sample,
 	}
 	dial := socket.Dialer(c.Target, c.KeepAlive)
 	run := t.backend(dial)
@@ -225,31 +224,6 @@ func (t *tunnel) report() status.Tunnel {
 			var out []status.Certificate
 			for _, c := range t.source.Certificates() {
 				out = append(out, status.Certificate{Role: c.Role, Subject: c.Subject, Serial: c.Serial, NotAfter: c.NotAfter})
-			}
-			return out
-		},
-	}
-}
-
-// measured is what the metrics tell about the tunnel.
-func (t *tunnel) measured() metrics.Tunnel {
-	return metrics.Tunnel{
-		Name:    t.config.Name,
-		Denials: denials(),
-		Certificates: func() []metrics.Certificate {
-			var out []metrics.Certificate
-			for _, c := range t.source.Certificates() {
-				out = append(out, metrics.Certificate{Role: c.Role, Subject: c.Subject, Serial: c.Serial, NotAfter: c.NotAfter})
-			}
-			return out
-		},
-		CRLs: func() []metrics.CRL {
-			var out []metrics.CRL
-			for _, crl := range t.source.CRLs() {
-				if crl.Superseded || crl.Unused { // nothing ends with it
-					continue
-				}
-				out = append(out, metrics.CRL{Issuer: crl.Issuer, NextUpdate: crl.NextUpdate})
 			}
 			return out
 		},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,6 +30,14 @@ type Check struct {
 	mu     sync.Mutex
 	latest *answer
 	runs   sync.WaitGroup
+
+	outcome atomic.Pointer[outcome] // of the latest run that is over; nil before
+}
+
+// outcome is how a run ended, and when.
+type outcome struct {
+	err error
+	at  time.Time
 }
 
 // answer is one run of a check, and its outcome once done is closed.
@@ -94,6 +103,16 @@ func (c *Check) answer(a *answer) {
 	ctx, cancel := context.WithTimeout(c.ctx, c.timeout)
 	defer cancel()
 	a.err = c.run(ctx)
+	c.outcome.Store(&outcome{err: a.err, at: time.Now()})
+}
+
+// Latest returns what the latest run found out and when, as [Check.Do] does, but never asks the backend. The time is zero
+// while there was no run.
+func (c *Check) Latest() (at time.Time, err error) {
+	if o := c.outcome.Load(); o != nil {
+		return o.at, o.err
+	}
+	return time.Time{}, nil
 }
 
 // Close cancels a run that is under way, waits for it, and leaves a Check that

@@ -7,15 +7,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Tunnel is what a tunnel lets be known about itself, the functions at each
-// scrape. Both may be nil, and are called by several goroutines at once.
-type Tunnel struct {
-	Name         string
-	Denials      []string             // the reasons for which it may refuse a peer
-	Certificates func() []Certificate // in use now
-	CRLs         func() []CRL         // in use now
-}
-
 // Certificate is a certificate in use.
 type Certificate struct {
 	Role     string // "identity", "intermediate" or "ca"
@@ -78,8 +69,8 @@ type end struct {
 func newEnds(desc *prometheus.Desc) ends { return ends{desc, make(map[string]end)} }
 
 func (e ends) add(at time.Time, labels ...string) {
-	for i, label := range labels {
-		labels[i] = strings.ToValidUTF8(label, "\ufffd")
+	for i := range labels {
+		labels[i] = label(labels[i])
 	}
 	key := strings.Join(labels, "\x00")
 	if known, ok := e.times[key]; !ok || at.Before(known.at) {

@@ -69,7 +69,7 @@ func TestScrapesTellWhenEverythingInUseRunsOut(t *testing.T) {
 func TestReloadsAreCounted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := New("ghostunnel")
+		m := New(Options{Prefix: "ghostunnel"})
 		defer m.Close()
 		m.AddTunnel(Tunnel{Name: "server"})
 		start := time.Now()

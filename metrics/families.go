@@ -1,0 +1,74 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// families are those metrics of Sallyport's own that move when something happens. What a scrape can read from a tunnel is
+// collected by states and identities.
+type families struct {
+	handshakes  *prometheus.HistogramVec
+	lifetimes   *prometheus.HistogramVec
+	dials       *prometheus.HistogramVec
+	failures    *prometheus.CounterVec
+	handshakeKO *prometheus.CounterVec
+	dialKO      *prometheus.CounterVec
+	denials     *prometheus.CounterVec
+	ends        *prometheus.CounterVec
+	peers       *prometheus.CounterVec
+	sessions    *prometheus.CounterVec
+}
+
+// Upper bounds of the classic buckets, in seconds. A handshake or a connection to a target takes a millisecond near by and
+// some round trips far away; a connection lives from that to a day.
+var (
+	quick = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+	lived = []float64{.01, .1, .5, 1, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600}
+)
+
+func newFamilies(registry prometheus.Registerer) *families {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: name, Help: help,
+		}, append([]string{"tunnel"}, labels...)))
+	}
+	histogram := func(name, help string, buckets []float64) *prometheus.HistogramVec {
+		return register(registry, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: name, Help: help, Buckets: buckets,
+			// A scraper that asks for native histograms gets buckets that grow by a tenth each, as many as there is use for.
+			NativeHistogramBucketFactor:     1.1,
+			NativeHistogramMaxBucketNumber:  100,
+			NativeHistogramMinResetDuration: time.Hour,
+		}, []string{"tunnel"}))
+	}
+	return &families{
+		handshakes: histogram("sallyport_handshake_duration_seconds",
+			"How long TLS handshakes took, with or without success.", quick),
+		lifetimes: histogram("sallyport_connection_duration_seconds",
+			"How long connections lived from when they were accepted, those that failed included.", lived),
+		dials: histogram("sallyport_dial_duration_seconds",
+			"How long it took to connect to the target, with or without success and without TLS.", quick),
+		failures: counter("sallyport_failures_total",
+			"Connections that came to nothing, by how far they got and why.", "stage", "reason"),
+		handshakeKO: counter("sallyport_handshake_failures_total",
+			"TLS handshakes that failed, by the reason.", "reason"),
+		dialKO: counter("sallyport_dial_failures_total",
+			"Failures to connect to the target, by the reason.", "target", "reason"),
+		denials: counter("sallyport_authorization_denied_total",
+			"Connections whose peer was refused, by the reason.", "reason"),
+		ends: counter("sallyport_closed_total",
+			"Connections that ended, by the reason; those that failed included.", "reason"),
+		peers: counter("sallyport_peer_connections_total",
+			"Connections that were forwarded, by the identity of the TLS peer; other stands for those beyond --metrics-max-identities.", "identity"),
+		sessions: counter("sallyport_tls_connections_total",
+			"TLS handshakes that succeeded, by what was agreed on.", "version", "cipher", "resumed"),
+	}
+}
+
+// register returns what it has registered.
+func register[C prometheus.Collector](registry prometheus.Registerer, c C) C {
+	registry.MustRegister(c)
+	return c
+}

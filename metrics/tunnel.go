@@ -1,0 +1,98 @@
+package metrics
+
+import (
+	"math"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Tunnel is what a tunnel lets be known about itself: its reasons at once, so that each is counted from the start, and what
+// the functions return at each scrape. They may be nil, and are called by several goroutines at once.
+type Tunnel struct {
+	Name   string // unique
+	Target string // where it forwards to, as it was configured
+	Limit  int    // how many connections it takes at once; 0 is any number
+
+	Failures map[string][]string // why connections come to nothing, by the stage
+	Ends     []string            // why connections end, failures included
+	Denials  []string            // which of those are that the peer was refused
+
+	Counts   func() (open, total int64) // connections in hand, and accepted so far
+	Bytes    func() (in, out int64)     // that target and client were sent so far
+	Draining func() bool                // no more are accepted
+
+	// TargetUp is what is known of the target without asking it.
+	TargetUp func() (up, known bool)
+
+	Certificates func() []Certificate // in use now
+	CRLs         func() []CRL         // in use now
+}
+
+// AddTunnel has the metrics tell of a tunnel that has loaded all it needs, and returns what takes down what becomes of its
+// connections. It is called once for each name.
+func (m *Metrics) AddTunnel(t Tunnel) *Recorder {
+	m.reloads.add(t.Name, time.Now())
+	m.own.MustRegister(identities{t}, states{t})
+	return m.newRecorder(&t)
+}
+
+var (
+	descOpen     = tunnelDesc("sallyport_connections_open", "Connections in hand, those in a handshake included.")
+	descAccepted = tunnelDesc("sallyport_accepted_total", "Connections that were accepted.")
+	descLimit    = tunnelDesc("sallyport_connections_limit", "How many connections may be in hand at once; +Inf is any number.")
+	descBytes    = tunnelDesc("sallyport_bytes_total",
+		"Bytes that were forwarded: in is to the target, out is to the client; it moves while connections live.", "direction")
+	descTargetUp = tunnelDesc("sallyport_target_up",
+		"Whether the target was up when the status port was last asked for its health; left out when that is long ago.", "target")
+	descDraining = tunnelDesc("sallyport_draining", "1 when no more connections are accepted and the open ones are waited for.")
+)
+
+func tunnelDesc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, append([]string{"tunnel"}, labels...), nil)
+}
+
+// states collects how a tunnel stands. It asks at each scrape, so that what moves all the time is not written down each time.
+type states struct{ tunnel Tunnel }
+
+// Describe sends nothing, which makes the collector unchecked: each tunnel has one, and all of them tell of the same metrics.
+func (states) Describe(chan<- *prometheus.Desc) {}
+
+// Collect sends how the tunnel stands now.
+func (s states) Collect(out chan<- prometheus.Metric) {
+	name := label(s.tunnel.Name)
+	send := func(desc *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, kind, value, append([]string{name}, labels...)...)
+	}
+	if s.tunnel.Counts != nil {
+		open, total := s.tunnel.Counts()
+		send(descOpen, prometheus.GaugeValue, float64(open))
+		send(descAccepted, prometheus.CounterValue, float64(total))
+	}
+	if s.tunnel.Bytes != nil {
+		toTarget, toClient := s.tunnel.Bytes()
+		send(descBytes, prometheus.CounterValue, float64(toTarget), "in")
+		send(descBytes, prometheus.CounterValue, float64(toClient), "out")
+	}
+	if s.tunnel.Draining != nil {
+		send(descDraining, prometheus.GaugeValue, truth(s.tunnel.Draining()))
+	}
+	if s.tunnel.TargetUp != nil {
+		if up, known := s.tunnel.TargetUp(); known {
+			send(descTargetUp, prometheus.GaugeValue, truth(up), label(s.tunnel.Target))
+		}
+	}
+	limit := math.Inf(1)
+	if s.tunnel.Limit > 0 {
+		limit = float64(s.tunnel.Limit)
+	}
+	send(descLimit, prometheus.GaugeValue, limit)
+}
+
+// truth is a yes or no as Prometheus has it.
+func truth(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}

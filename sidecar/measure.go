@@ -1,0 +1,94 @@
+package sidecar
+
+import (
+	"slices"
+	"time"
+
+	"sallyport/auth"
+	"sallyport/certloader"
+	"sallyport/metrics"
+	"sallyport/policy"
+	"sallyport/proxy"
+)
+
+// upFor is how long an answer of a backend check says anything about the target. Nobody may have asked since.
+const upFor = 5 * time.Minute
+
+// newMetrics makes the metrics, if anything is there to read them.
+func (s *Sidecar) newMetrics(build Build) *metrics.Metrics {
+	c := s.config.Metrics
+	if s.config.Status.Listen.IsZero() && c.Graphite.IsZero() && c.URL == nil {
+		return nil
+	}
+	return metrics.New(metrics.Options{
+		Prefix:        c.Prefix,
+		MaxIdentities: c.MaxIdentities,
+		Version:       build.Version,
+		Revision:      build.Revision,
+	})
+}
+
+// measure has the metrics, if there are any, tell of a tunnel that serves nobody yet.
+func (s *Sidecar) measure(t *tunnel) {
+	if s.metrics == nil {
+		return
+	}
+	r := s.metrics.AddTunnel(t.measured())
+	t.server.Observer = proxy.Observer{
+		Accepted:  r.Accepted,
+		Failed:    r.Failed,
+		Handshake: r.Handshake,
+		Dialled:   r.Dialled,
+		Opened:    r.Opened,
+		Closed:    r.Closed,
+	}
+}
+
+// measured is what the metrics tell about the tunnel.
+func (t *tunnel) measured() metrics.Tunnel {
+	refused := denials()
+	failures := proxy.Failures()
+	failures["handshake"] = union(failures["handshake"], refused)
+	return metrics.Tunnel{
+		Name:     t.config.Name,
+		Target:   t.config.Target.String(),
+		Limit:    t.config.MaxConns,
+		Failures: failures,
+		Ends:     union(proxy.Ends(), refused),
+		Denials:  refused,
+		Counts:   t.server.Counts,
+		Bytes:    t.server.Bytes,
+		Draining: t.server.Draining,
+		TargetUp: func() (up, known bool) {
+			at, err := t.check.Latest()
+			return err == nil, time.Since(at) < upFor
+		},
+		Certificates: func() []metrics.Certificate {
+			var out []metrics.Certificate
+			for _, c := range t.source.Certificates() {
+				out = append(out, metrics.Certificate{Role: c.Role, Subject: c.Subject, Serial: c.Serial, NotAfter: c.NotAfter})
+			}
+			return out
+		},
+		CRLs: func() []metrics.CRL {
+			var out []metrics.CRL
+			for _, crl := range t.source.CRLs() {
+				if crl.Superseded || crl.Unused { // nothing ends with it
+					continue
+				}
+				out = append(out, metrics.CRL{Issuer: crl.Issuer, NextUpdate: crl.NextUpdate})
+			}
+			return out
+		},
+	}
+}
+
+// denials are the reasons for which a tunnel may refuse a peer: those of every package that has a say in it, each once.
+func denials() []string { return union(auth.Reasons(), certloader.Reasons(), policy.Reasons()) }
+
+// union is all of some lists, sorted, each once.
+func union(lists ...[]string) []string {
+	all := slices.Concat(lists...)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
