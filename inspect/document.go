@@ -67,8 +67,8 @@ type connection struct {
 	ID       string    `json:"id"`
 	Tunnel   string    `json:"tunnel"`
 	Identity string    `json:"identity"`
-	Remote   string    `json:"remote_address"`
-	Target   string    `json:"target_address"`
+	Remote   string    `json:"remote"`
+	Target   string    `json:"target"`
 	Since    time.Time `json:"since"`
 	In       int64     `json:"bytes_in"`
 	Out      int64     `json:"bytes_out"`

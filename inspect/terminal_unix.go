@@ -16,10 +16,11 @@ func terminalSize(file *os.File) (width, height int, ok bool) {
 		return 0, 0, false
 	}
 	var size *unix.Winsize
+	var notOne error
 	err = raw.Control(func(fd uintptr) {
-		size, _ = unix.IoctlGetWinsize(int(fd), unix.TIOCGWINSZ)
+		size, notOne = unix.IoctlGetWinsize(int(fd), unix.TIOCGWINSZ)
 	})
-	if err != nil || size == nil {
+	if err != nil || notOne != nil {
 		return 0, 0, false
 	}
 	return int(size.Col), int(size.Row), true

@@ -166,11 +166,11 @@ func remaining(style style, left time.Duration) (string, func(string) string) {
 
 // connections is the table of what is open.
 func (s *sight) connections(style style, before *sight) string {
-	titles := []string{"ID", "CLIENT", "REMOTE", "FOR", "IN", "OUT", "TLS", "TARGET"}
+	titles := []string{"ID", "PEER", "REMOTE", "FOR", "IN", "OUT", "TLS", "TARGET"}
 	earlier := make(map[string]connection)
 	var over time.Duration
 	if before != nil {
-		titles = []string{"ID", "CLIENT", "REMOTE", "FOR", "IN", "OUT", "IN/S", "OUT/S", "TLS", "TARGET"}
+		titles = []string{"ID", "PEER", "REMOTE", "FOR", "IN", "OUT", "IN/S", "OUT/S", "TLS", "TARGET"}
 		over = s.report.Time.Sub(before.report.Time)
 		for _, p := range before.pages {
 			for _, c := range p.Connections {

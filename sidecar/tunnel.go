@@ -220,6 +220,17 @@ func (t *tunnel) report() status.Tunnel {
 		Forward:     t.config.Target.String(),
 		Check:       t.check,
 		Connections: t.server.Counts,
+		OpenConnections: func() []status.Connection {
+			open := t.server.Connections()
+			out := make([]status.Connection, len(open))
+			for i, c := range open {
+				out[i] = status.Connection{
+					ID: c.ID, State: string(c.State), Identity: c.Identity, Remote: c.Remote, Target: c.Target,
+					ServerName: c.ServerName, ALPN: c.ALPN, TLSVersion: c.TLSVersion, Since: c.Since, BytesIn: c.BytesIn, BytesOut: c.BytesOut,
+				}
+			}
+			return out
+		},
 		Certificates: func() []status.Certificate {
 			var out []status.Certificate
 			for _, c := range t.source.Certificates() {

@@ -94,6 +94,9 @@ type Tunnel struct {
 	// Connections counts the connections that are open now, and all that came
 	// in so far. It may be nil.
 	Connections func() (open, total int64)
+
+	// OpenConnections lists those that are open now, by ID. It may be nil.
+	OpenConnections func() []Connection
 }
 
 // Certificate describes a certificate in use.
@@ -125,6 +128,7 @@ func New(o Options) http.Handler {
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_status", p.status)
+	mux.HandleFunc("GET /_connections", p.connections)
 	mux.HandleFunc("GET /livez", p.live)
 	mux.HandleFunc("GET /readyz", p.ready)
 	mux.HandleFunc("GET /healthz", p.healthy)
