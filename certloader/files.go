@@ -36,7 +36,14 @@ type FileOptions struct {
 	// CABundle is a file with the trusted CAs: PEM, DER or PKCS#7; empty is the
 	// system's trust.
 	CABundle string
+
+	// FlagPrefix is what the flags begin with that named Cert, Key, Keystore and
+	// CABundle, for errors: "proxy-" for --proxy-cert. Usually empty.
+	FlagPrefix string
 }
+
+// flag is how errors call what a flag of that name set.
+func (o FileOptions) flag(name string) string { return "--" + o.FlagPrefix + name }
 
 // maxFileSize bounds what is read, far above any real bundle, so that a path
 // to something endless is an error.
@@ -74,14 +81,14 @@ func (files) Close() error { return nil }
 func (o FileOptions) loadIdentity(material *Material) (err error) {
 	switch {
 	case (o.Cert == "") != (o.Key == ""):
-		return errors.New("--cert and --key: one without the other")
+		return fmt.Errorf("%s and %s: one without the other", o.flag("cert"), o.flag("key"))
 	case o.Cert != "" && o.Keystore != "":
-		return errors.New("--keystore and --cert: two identities; give one")
+		return fmt.Errorf("%s and %s: two identities; give one", o.flag("keystore"), o.flag("cert"))
 	case o.Cert != "":
-		material.Origin = "--cert " + o.Cert
+		material.Origin = o.flag("cert") + " " + o.Cert
 		material.Identity, err = o.loadPair()
 	case o.Keystore != "":
-		material.Origin = "--keystore " + o.Keystore
+		material.Origin = o.flag("keystore") + " " + o.Keystore
 		material.Identity, err = o.loadKeystore()
 	}
 	return err
@@ -91,13 +98,13 @@ func (o FileOptions) loadTrust(material *Material) error {
 	if o.CABundle == "" {
 		return nil
 	}
-	return bundle{"--cacert", o.CABundle}.loadTrust(material)
+	return bundle{o.flag("cacert"), o.CABundle}.loadTrust(material)
 }
 
 func (o FileOptions) loadPair() (*tls.Certificate, error) {
 	certs, err := readCertificates(o.Cert)
 	if err != nil {
-		return nil, inFile("--cert", o.Cert, err)
+		return nil, inFile(o.flag("cert"), o.Cert, err)
 	}
 	password, err := o.password()
 	if err != nil {
@@ -105,14 +112,14 @@ func (o FileOptions) loadPair() (*tls.Certificate, error) {
 	}
 	key, err := readPrivateKey(o.Key, password)
 	if err != nil {
-		return nil, inFile("--key", o.Key, err)
+		return nil, inFile(o.flag("key"), o.Key, err)
 	}
 	identity, err := keystore.Pair(certs, key)
 	if errors.Is(err, keystore.ErrMismatch) {
-		err = fmt.Errorf("%w in --cert %s", err, o.Cert)
+		err = fmt.Errorf("%w in %s %s", err, o.flag("cert"), o.Cert)
 	}
 	if err != nil {
-		return nil, inFile("--key", o.Key, err)
+		return nil, inFile(o.flag("key"), o.Key, err)
 	}
 	return identity, nil
 }
@@ -124,11 +131,11 @@ func (o FileOptions) loadKeystore() (*tls.Certificate, error) {
 	}
 	data, err := readFile(o.Keystore)
 	if err != nil {
-		return nil, inFile("--keystore", o.Keystore, err)
+		return nil, inFile(o.flag("keystore"), o.Keystore, err)
 	}
 	identity, err := keystore.Identity(data, o.Keystore, password)
 	if err != nil {
-		return nil, inFile("--keystore", o.Keystore, err)
+		return nil, inFile(o.flag("keystore"), o.Keystore, err)
 	}
 	return identity, nil
 }

@@ -28,6 +28,7 @@ func (d *draft) finish() (Command, error) {
 		d.checkIdentity,
 		d.checkRevocation,
 		d.checkPolicy,
+		d.checkProxy,
 		judge,
 		d.checkPins,
 		d.checkTLS,
@@ -174,8 +175,7 @@ func (d *draft) checkStatus() error {
 func (d *draft) checkServerName() error {
 	t := &d.tunnel
 	if t.ServerName == "" {
-		// A zone says which interface to use on this machine; no certificate has one.
-		t.ServerName, _, _ = strings.Cut(t.Target.Host(), "%")
+		t.ServerName = withoutZone(t.Target.Host())
 	}
 	// SVIDs have no host names: the Workload API's trust goes by SPIFFE IDs.
 	// Pins go by no names at all.

@@ -331,6 +331,22 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		{leastServer, "--max-conns-per-ip 7", func(_ *Sidecar, u *Tunnel) { u.MaxConnsPerIP = 7 }},
 		{leastServer, "--shutdown-timeout 1s", func(s *Sidecar, _ *Tunnel) { s.ShutdownTimeout = time.Second }},
 
+		{leastClient, "--proxy http://proxy.example", func(_ *Sidecar, u *Tunnel) {
+			u.Proxy = UpstreamProxy{Scheme: "http", Address: address(t, "proxy.example:80")}
+		}},
+		{leastClient, "--proxy https://al%20ice:hunter%32@[2001:db8::1]/", func(_ *Sidecar, u *Tunnel) {
+			u.Proxy = UpstreamProxy{Scheme: "https", Address: address(t, "[2001:db8::1]:443"), User: "al ice", Password: "hunter2"}
+		}},
+		{leastClient, "--connect-proxy HTTPS://proxy.example:8443 --proxy-cert c --proxy-key k --proxy-cacert a --proxy-auth-file f", func(_ *Sidecar, u *Tunnel) {
+			u.Proxy = UpstreamProxy{Scheme: "https", Address: address(t, "proxy.example:8443"), Cert: "c", Key: "k", CACert: "a", AuthFile: "f"}
+		}},
+		{leastClient, "--proxy socks5://alice@proxy.example", func(_ *Sidecar, u *Tunnel) {
+			u.Proxy = UpstreamProxy{Scheme: "socks5", Address: address(t, "proxy.example:1080"), User: "alice"}
+		}},
+		{leastClient, "--proxy socks5h://192.0.2.1:9050 --proxy-auth-file f", func(_ *Sidecar, u *Tunnel) {
+			u.Proxy = UpstreamProxy{Scheme: "socks5", Address: address(t, "192.0.2.1:9050"), AuthFile: "f"}
+		}},
+
 		{leastServer, "--cipher-suites CHACHA,AES", func(_ *Sidecar, u *Tunnel) {
 			u.TLS.CipherSuites = append(safeSuites[4:6:6], safeSuites[:4]...)
 		}},

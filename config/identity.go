@@ -179,7 +179,7 @@ func (d *draft) checkParts() error {
 		return missing("pkcs11-token-label", "--pkcs11-module, in which the token is")
 	case id.PasswordFile != "" && d.from["storepass"] != "":
 		return fmt.Errorf("%s and %s: two passwords for one keystore; give one", d.name("storepass"), d.name("storepass-file"))
-	case id.PasswordFile != "" && id.Keystore == "" && id.Key == "":
+	case id.PasswordFile != "" && id.Keystore == "" && id.Key == "" && d.tunnel.Proxy.Key == "":
 		return missing("storepass-file", "--keystore or --key, which it opens")
 	case len(id.AutoTLS.Names) > 0 && !id.AutoTLS.Use:
 		return missing("auto-tls-san", "--auto-tls, whose certificate it is in")

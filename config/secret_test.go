@@ -104,6 +104,17 @@ func TestErrorsAndHelpHoldNoSecret(t *testing.T) {
 		leastServer + " --target-status ftp://hunter2@a",
 		leastServer + " --metrics-url ftp://hunter2@a",
 		leastServer + " --metrics-url http://me:hunter2@a:0",
+		leastClient + " --proxy ftp://u:hunter2@a",
+		leastClient + " --proxy http://u:hunter2@a/path",
+		leastClient + " --proxy http://u:hunter2@",
+		leastClient + " --proxy http://u:hunter2@a:port",
+		leastClient + " --proxy http://:hunter2@a",
+		leastClient + " --proxy http://u:hunter2%00@a",
+		leastClient + " --proxy http://u:hunter2%zz@a",
+		leastClient + " --proxy http://u:hunter2@a --proxy-cert c",
+		leastClient + " --proxy http://u:hunter2@a --proxy-auth-file f",
+		leastClient + " --proxy http://u:hunter2@a --proxy http://u:hunter2@a",
+		leastClient + " --connect-proxy u:hunter2@a:80",
 	}
 	for _, line := range lines {
 		t.Run(line, func(t *testing.T) {
@@ -136,6 +147,7 @@ func TestSecretsAreThoseParsed(t *testing.T) {
 		{"certs init d --storepass=a=b", []string{"a=b"}},
 		{"certs init d --storepass=--listen", []string{"--listen"}},
 		{"server --target-status http://u:p@localhost/", []string{"http://u:p@localhost/"}},
+		{"client --proxy http://u:p@proxy --connect-proxy=http://u:p@proxy", []string{"http://u:p@proxy", "http://u:p@proxy"}},
 		{"server --storepass", nil},
 		{"server --storepass=", []string{""}},
 		{"server --storepass-file f --status-token-file f", nil},

@@ -61,8 +61,33 @@ var settings = []setting{
 		set:  setHeaderPeer,
 	},
 	{
+		name: "proxy", aliases: []string{"connect-proxy"}, commands: inClient, group: groupAddresses, value: "URL", secret: true,
+		help: "reach --target through a proxy, which looks it up: http://HOST:PORT, https://… (HTTP CONNECT) or socks5://…",
+		set:  setProxy,
+	},
+	{
+		name: "proxy-auth-file", commands: inClient, group: groupAddresses, value: "PATH",
+		help: "file with USER:PASSWORD for the proxy, which its URL may hold too",
+		set:  one(func(d *draft) *string { return &d.tunnel.Proxy.AuthFile }, parsePath),
+	},
+	{
+		name: "proxy-cert", commands: inClient, group: groupAddresses, value: "PATH",
+		help: "file with the certificate chain to show to an https proxy; needs --proxy-key",
+		set:  one(func(d *draft) *string { return &d.tunnel.Proxy.Cert }, parsePath),
+	},
+	{
+		name: "proxy-key", commands: inClient, group: groupAddresses, value: "PATH",
+		help: "file with its private key",
+		set:  one(func(d *draft) *string { return &d.tunnel.Proxy.Key }, parsePath),
+	},
+	{
+		name: "proxy-cacert", commands: inClient, group: groupAddresses, value: "PATH",
+		help: "file with the CA certificates that an https proxy must chain to; without it, the system's",
+		set:  one(func(d *draft) *string { return &d.tunnel.Proxy.CACert }, parsePath),
+	},
+	{
 		name: "skip-resolve", commands: inTunnel, group: groupAddresses,
-		help: "do not resolve --target at start",
+		help: "do not resolve --target, or the host of --proxy, at start",
 		set:  one(func(d *draft) *bool { return &d.tunnel.SkipResolve }, parseSwitch),
 	},
 	{

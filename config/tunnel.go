@@ -53,8 +53,10 @@ type Tunnel struct {
 	// HeaderPeers are those whose connections begin with a PROXY header.
 	HeaderPeers HeaderPeers
 
+	Proxy UpstreamProxy // client mode: what Target is reached through, and looked up by; a TCP address with a host then
+
 	TargetStatus *url.URL // server mode: what the backend check GETs, over a connection to Target; nil: it only dials
-	SkipResolve  bool     // do not resolve Target at start
+	SkipResolve  bool     // do not resolve Target, or Proxy's host, at start
 
 	ConnectTimeout  time.Duration // bounds a handshake, and a dial; more than 0
 	CloseTimeout    time.Duration // bounds the rest of a half-closed connection; 0: none
@@ -88,6 +90,7 @@ func (t *Tunnel) LogValue() slog.Value {
 		slog.Any("tls", t.TLS),
 		slog.String("proxy_protocol", string(t.Announce)),
 		slog.Any("proxy_protocol_in", t.HeaderPeers.Strings()),
+		slog.Any("proxy", t.Proxy),
 		slog.Bool("skip_resolve", t.SkipResolve),
 		slog.Duration("connect_timeout", t.ConnectTimeout),
 		slog.Duration("close_timeout", t.CloseTimeout),

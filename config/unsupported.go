@@ -11,7 +11,6 @@ import (
 var unsupported = []string{
 	// What goes over the wire
 	"alpn", "starttls",
-	"proxy", "connect-proxy",
 
 	// The process
 	"syslog",

@@ -343,7 +343,7 @@ func (c *conn) attrs() []slog.Attr {
 	attrs := make([]slog.Attr, 0, 16)
 	attrs = append(attrs, slog.Uint64("conn", c.id), slog.String("remote", addr(c.remote)))
 	if c.target != nil {
-		attrs = append(attrs, slog.String("target", addr(c.target.socket.RemoteAddr())))
+		attrs = append(attrs, slog.String("target", addr(c.target.RemoteAddr())))
 	}
 	return append(attrs, c.peer.attrs()...)
 }

@@ -94,7 +94,7 @@ func (c *conn) snapshot() Connection {
 		BytesOut: c.down.moved.Load(),
 	}
 	if c.target != nil {
-		shown.Target = addr(c.target.socket.RemoteAddr())
+		shown.Target = addr(c.target.RemoteAddr())
 	}
 	if c.peer != nil {
 		shown.Identity, shown.ServerName = c.peer.identity, c.peer.serverName

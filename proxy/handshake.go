@@ -28,6 +28,17 @@ func TLSDialer(dial func(context.Context) (net.Conn, error), config *tls.Config,
 	}
 }
 
+// Client makes the client's part of a TLS handshake with somebody on the way to a target, such as an HTTPS proxy, before the
+// context ends. It goes through the gate, which may be nil. After an error the socket is for the caller to close.
+func (g *Gate) Client(ctx context.Context, socket net.Conn, config *tls.Config) (net.Conn, error) {
+	under := &wire{Conn: socket}
+	session := tls.Client(under, config)
+	if err := shake(ctx, session, under, true, g); err != nil {
+		return nil, err
+	}
+	return session, nil
+}
+
 // shake completes the handshake of a session over the wire before the context ends. crypto/tls has this as HandshakeContext, at the price
 // of a goroutine for each handshake; a deadline costs none.
 func shake(ctx context.Context, session *tls.Conn, under *wire, client bool, gate *Gate) error {

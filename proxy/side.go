@@ -22,6 +22,9 @@ func newSide(c net.Conn) *side {
 			s.wire, s.socket = under, under.Conn
 		}
 	}
+	if through, ok := s.socket.(interface{ NetConn() net.Conn }); ok { // it goes through somebody, perhaps over TLS
+		s.socket = through.NetConn()
+	}
 	return s
 }
 

@@ -26,7 +26,7 @@ func Check(ctx context.Context, cfg *config.Sidecar, out io.Writer) error {
 	for i := range cfg.Tunnels {
 		c.tunnel(ctx, &cfg.Tunnels[i])
 	}
-	c.address(ctx, "status port", "--status", cfg.Status.Listen, false)
+	c.address(ctx, "status port", "--status "+cfg.Status.Listen.String(), cfg.Status.Listen, false)
 	c.door(ctx, *cfg)
 	c.first()
 	if _, err := io.WriteString(out, c.report.String()); err != nil {
@@ -95,11 +95,12 @@ func (c *checkup) problem(err error) {
 
 func (c *checkup) tunnel(ctx context.Context, t *config.Tunnel) {
 	c.line("tunnel %s (%s mode)", t.Name, t.Mode)
-	c.address(ctx, "listen", "--listen", t.Listen, false)
+	c.address(ctx, "listen", "--listen "+t.Listen.String(), t.Listen, false)
 	if _, err := lookUpOwner(t); err != nil {
 		c.problem(err)
 	}
-	c.address(ctx, "target", "--target", t.Target, t.SkipResolve)
+	c.address(ctx, "target", "--target "+t.Target.String(), t.Target, t.SkipResolve || !t.Proxy.IsZero())
+	c.proxy(ctx, t)
 
 	c.proxyProtocol(t)
 	c.policy(ctx, t)
@@ -145,6 +146,43 @@ func (c *checkup) door(ctx context.Context, cfg config.Sidecar) {
 		c.bundle("clients of", "--status-client-ca "+cfg.Status.ClientCA, authorities(d.clients))
 	}
 	if err := d.close(); err != nil {
+		c.problem(err)
+	}
+}
+
+// proxy reports on the proxy through which the target is reached.
+func (c *checkup) proxy(ctx context.Context, t *config.Tunnel) {
+	if t.Proxy.IsZero() {
+		return
+	}
+	p, err := newUpstreamProxy(ctx, t)
+	if err != nil {
+		c.problem(err)
+		return
+	}
+	c.address(ctx, "proxy", "--proxy "+t.Proxy.String(), t.Proxy.Address, t.SkipResolve)
+	c.line("    %-10s %s", "protocol", t.Proxy.Scheme)
+	if user := p.credentials.Load().user; user != "" {
+		c.line("    %-10s %s", "user", user)
+	}
+	if p.source == nil {
+		return
+	}
+	for _, cert := range p.source.Certificates() {
+		if cert.Role == certloader.RoleCA {
+			continue
+		}
+		c.certificate("shows", "certificate", cert.X509)
+		if fault := validity(cert.X509, c.now); fault != "" {
+			c.problem(fmt.Errorf("--proxy-cert %s: %s %s", t.Proxy.Cert, title(cert.X509), fault))
+		}
+	}
+	if t.Proxy.CACert == "" {
+		c.line("    %-10s the system's CAs", "trust")
+	} else {
+		c.bundle("  trust", "--proxy-cacert "+t.Proxy.CACert, authorities(p.source))
+	}
+	if err := p.close(); err != nil {
 		c.problem(err)
 	}
 }
@@ -202,7 +240,7 @@ func (c *checkup) source(ctx context.Context, t *config.Tunnel) (*certloader.Sou
 }
 
 // address reports on an address; the host's name is looked up, unless it is not to be.
-func (c *checkup) address(ctx context.Context, what, flag string, at socket.Address, skip bool) {
+func (c *checkup) address(ctx context.Context, what, origin string, at socket.Address, skip bool) {
 	if at.IsZero() {
 		return
 	}
@@ -212,6 +250,6 @@ func (c *checkup) address(ctx context.Context, what, flag string, at socket.Addr
 	}
 	c.line("  %-12s %s", what, at)
 	if err := socket.Resolve(ctx, at); err != nil {
-		c.problem(fmt.Errorf("%s %s: %w", flag, at, err))
+		c.problem(fmt.Errorf("%s: %w", origin, err))
 	}
 }

@@ -81,6 +81,7 @@ func watched(provider certloader.Provider, c *config.Tunnel, log *slog.Logger) c
 func loadedFiles(c *config.Tunnel) []string {
 	id := &c.Identity
 	files := append([]string{id.Cert, id.Key, id.Keystore, id.PasswordFile, c.Access.Policy.Path}, c.CRLs...)
+	files = append(files, proxyFiles(c)...)
 	if !id.WorkloadAPI.Use { // which says whom to trust
 		files = append(files, c.CACert)
 	}

@@ -59,7 +59,7 @@ func confinement(c *config.Sidecar) sandbox.Rules {
 	for i := range c.Tunnels {
 		t := &c.Tunnels[i]
 		r.listen(t.Listen)
-		r.dial(t.Target)
+		r.reach(t)
 		r.Files = append(r.Files, loadedFiles(t)...)
 		r.workloadAPI(t.Identity.WorkloadAPI)
 		r.acme(t)
@@ -102,6 +102,18 @@ func (r *rules) url(at *url.URL) {
 	}
 	r.host(at.Hostname())
 	r.ConnectPorts = append(r.ConnectPorts, urlPort(at))
+}
+
+// reach allows to connect to a tunnel's target, or to the proxy that does so in its place.
+func (r *rules) reach(t *config.Tunnel) {
+	if t.Proxy.IsZero() {
+		r.dial(t.Target)
+		return
+	}
+	r.dial(t.Proxy.Address)
+	if t.Proxy.Scheme == "https" && t.Proxy.CACert == "" {
+		r.SystemTrust = true
+	}
 }
 
 // host allows to look up a host, if it has a name.

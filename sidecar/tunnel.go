@@ -21,6 +21,7 @@ type tunnel struct {
 	config   *config.Tunnel
 	source   *certloader.Source
 	policy   *policy.Policy // nil: none is asked
+	proxy    *upstreamProxy // nil: the target is reached directly
 	server   *proxy.Server
 	check    *status.Check
 	listener net.Listener  // nil until listen; the server closes it
@@ -58,11 +59,15 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 	if err := namesOfOneDomain(c, source); err != nil {
 		return nil, errors.Join(err, source.Close())
 	}
+	via, err := newUpstreamProxy(ctx, c)
+	if err != nil {
+		return nil, errors.Join(err, source.Close())
+	}
 	warnOfEveryID(c, log)
 	if c.Identity.PKCS11.Module != "" {
 		gate = nil // to wait for the signature of a token is not to compute, and must not keep others from it
 	}
-	t := &tunnel{config: c, source: source, policy: asked, owner: owner, log: log}
+	t := &tunnel{config: c, source: source, policy: asked, proxy: via, owner: owner, log: log}
 	t.server = &proxy.Server{
 		HandshakeTimeout: c.ConnectTimeout,
 		DialTimeout:      c.ConnectTimeout,
@@ -81,6 +86,9 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 		LogSample:        process.Log.Sample,
 	}
 	dial := socket.Dialer(c.Target, c.KeepAlive)
+	if via != nil {
+		dial = via.dialer(gate)
+	}
 	run := t.backend(dial)
 	if c.Mode == config.Server {
 		t.server.TLS = source.ServerConfig(t.serverOptions())
@@ -94,15 +102,20 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 	return t, nil
 }
 
-// resolve looks up the target's name, if it is to be looked up at start.
+// resolve looks up the name that the tunnel connects to, if it is to be looked up at start: the target's, or that of the proxy,
+// which looks up the target's.
 func resolve(ctx context.Context, c *config.Tunnel) error {
 	if c.SkipResolve {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout)
 	defer cancel()
-	if err := socket.Resolve(ctx, c.Target); err != nil {
-		return fmt.Errorf("--target %s: %w; --skip-resolve starts without looking it up", c.Target, err)
+	flag, at := "--target "+c.Target.String(), c.Target
+	if !c.Proxy.IsZero() {
+		flag, at = "--proxy "+c.Proxy.String(), c.Proxy.Address
+	}
+	if err := socket.Resolve(ctx, at); err != nil {
+		return fmt.Errorf("%s: %w; --skip-resolve starts without looking it up", flag, err)
 	}
 	return nil
 }
@@ -120,10 +133,10 @@ func lookUpOwner(c *config.Tunnel) (*socket.Owner, error) {
 }
 
 // reload loads anew, and closes the connections of those that are revoked by now, if that is wanted. Identity with trust is one
-// thing that succeeds or fails, and the policy is another: neither has to wait for the other to be mended. The policy goes
-// last, after what watches its files has noted what is in them.
+// thing that succeeds or fails, the policy is another, and what is for a proxy a third: none has to wait for another to be
+// mended. The policy goes last, after what watches its files has noted what is in them.
 func (t *tunnel) reload(ctx context.Context) error {
-	return errors.Join(t.reloadSource(ctx), t.reloadPolicy(ctx))
+	return errors.Join(t.reloadSource(ctx), t.proxy.reload(ctx), t.reloadPolicy(ctx))
 }
 
 func (t *tunnel) reloadSource(ctx context.Context) error {
@@ -208,7 +221,7 @@ func (t *tunnel) close() error {
 			return fmt.Errorf("closing --listen %s: %w", t.config.Listen, err)
 		}
 	}
-	return t.source.Close()
+	return errors.Join(t.source.Close(), t.proxy.close())
 }
 
 // report is what the status port tells about the tunnel.

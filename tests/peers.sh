@@ -23,6 +23,9 @@ redis-cli                                 redis-tools
 softhsm2-util                             softhsm2
 pkcs11-tool                               opensc
 keytool                                   default-jre-headless
+tinyproxy                                 tinyproxy
+squid                                     squid-openssl
+danted                                    dante-server
 '
 if [ "${1-}" = full ]; then
 	peers="$peers
