@@ -58,6 +58,8 @@ func run(args []string, env func(string) (string, bool), stdout, stderr io.Write
 		return showStatus(c, env, stdout, stderr)
 	case *config.Certs:
 		err = makeCerts(c, stdout)
+	case *config.Netstat:
+		err = watchConnections(c, stdout)
 	}
 	if err != nil {
 		return fail(stderr, err, exitFailure)
@@ -118,6 +120,13 @@ func showStatus(q *config.StatusQuery, env func(string) (string, bool), stdout, 
 		return exitCritical
 	}
 	return exitOK
+}
+
+// watchConnections serves the metric of this host's connections until a signal ends it.
+func watchConnections(c *config.Netstat, stdout io.Writer) error {
+	ctx, stop := signal.NotifyContext(context.Background(), sidecar.ShutdownSignals()...)
+	defer stop()
+	return sidecar.Netstat(ctx, c, stdout)
 }
 
 // makeCerts writes a development CA and identities, or one more of them.

@@ -14,8 +14,8 @@ import (
 // would do that itself, but it would also do it to the value of a flag, which
 // may be a password, and without end for a file that names itself.
 //
-// The value of a flag is joined to its flag instead, and what follows -- stays
-// as it is.
+// The value of a flag is joined to its flag instead, as is a number below 0,
+// which kingpin would take for a flag; and what follows -- stays as it is.
 func expandArgumentFiles(args []string) ([]string, error) {
 	var expanded []string
 	for i := 0; i < len(args); i++ {
@@ -23,7 +23,7 @@ func expandArgumentFiles(args []string) ([]string, error) {
 		switch {
 		case arg == "--":
 			return append(expanded, args[i:]...), nil
-		case takesNextArgument(arg) && i+1 < len(args) && strings.HasPrefix(args[i+1], "@"):
+		case takesNextArgument(arg) && i+1 < len(args) && (strings.HasPrefix(args[i+1], "@") || takesNegative(arg) && isNegative(args[i+1])):
 			i++
 			expanded = append(expanded, arg+"="+args[i])
 		case strings.HasPrefix(arg, "@"):
@@ -48,6 +48,12 @@ func takesNextArgument(arg string) bool {
 	}
 	s := findFlag(name)
 	return s == nil || !s.isSwitch()
+}
+
+// takesNegative tells whether arg is a flag whose value may be below 0.
+func takesNegative(arg string) bool {
+	s := findFlag(strings.TrimPrefix(arg, "--"))
+	return s != nil && s.negative
 }
 
 func readArgumentFile(path string) ([]string, error) {

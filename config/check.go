@@ -15,6 +15,10 @@ func (d *draft) finish() (Command, error) {
 	if d.command.set == inStatus {
 		return d.checkStatusQuery()
 	}
+	if d.command.set == inNetstat {
+		d.netstat.Log, d.netstat.DisableLandlock = d.sidecar.Log, d.sidecar.DisableLandlock
+		return &d.netstat, nil
+	}
 	d.tunnel.Mode = Server
 	judge := d.checkAccess
 	if d.command.set == inClient {
@@ -149,6 +153,7 @@ func (d *draft) checkStatus() error {
 		{"enable-shutdown", status.Shutdown},
 		{"status-token-file", status.TokenFile != ""},
 		{"status-client-ca", status.ClientCA != ""},
+		{"netstat", d.sidecar.Netstat},
 	} {
 		if of.given && at.IsZero() {
 			return fmt.Errorf("%s: needs --status, which it is about", d.name(of.flag))

@@ -9,10 +9,11 @@ const (
 	inCertsInit
 	inCertsIssue
 	inStatus
+	inNetstat
 
 	inTunnel     = inServer | inClient
 	inCerts      = inCertsInit | inCertsIssue
-	everyCommand = inTunnel | inCerts | inStatus
+	everyCommand = inTunnel | inCerts | inStatus | inNetstat
 )
 
 // command is one command as operators know it.
@@ -133,6 +134,16 @@ var commands = []command{
 		},
 		examples: []example{
 			{"an identity for a service with a DNS name", "sallyport certs issue certs web --dns-name web.example.com"},
+		},
+	},
+	{
+		set:     inNetstat,
+		name:    "netstat",
+		summary: "Tell Prometheus of this host's long-lived TCP connections",
+		details: "Serves netstat_tcp_longterm_connections_total at /metrics: established connections that have been there for longer than --duration. Linux only; those of the network namespace that it runs in.",
+		examples: []example{
+			{"on port 9690, for a Prometheus on another machine", "sallyport netstat"},
+			{"only those to a database, and only for this machine", "sallyport netstat --listen localhost:9690 --port 5432 --duration 1m"},
 		},
 	},
 }

@@ -19,6 +19,8 @@
 //		// show what cmd.Port says
 //	case *config.Certs:
 //		// write cmd.Dir
+//	case *config.Netstat:
+//		// serve at cmd.Listen
 //	}
 //
 // One table, settings, lists all that an operator can set. The flags, their
@@ -29,9 +31,9 @@
 // with "FILE:LINE: key" for a source, and has every type, check and message
 // for nothing. A file with many tunnels is one draft for each of them.
 //
-// The package opens none of the files that its values name (argument files,
-// written @FILE, are read as part of the command line), resolves no host and
-// starts nothing.
+// The package opens none of the files that its values name, but for those that
+// hold settings themselves: argument files, written @FILE, and --conf. It
+// resolves no host and starts nothing.
 package config
 
 import (
@@ -43,14 +45,15 @@ import (
 // the manual page or a completion, and it has been written.
 var ErrHelp = errors.New("help was asked for and given")
 
-// Command is what the operator wants done: *Sidecar, *Check, *StatusQuery or
-// *Certs.
+// Command is what the operator wants done: *Sidecar, *Check, *StatusQuery,
+// *Certs or *Netstat.
 type Command interface{ command() }
 
 func (*Sidecar) command()     {}
 func (*Check) command()       {}
 func (*StatusQuery) command() {}
 func (*Certs) command()       {}
+func (*Netstat) command()     {}
 
 // Parse reads args, which do not include the program's name, and the
 // environment that env looks up, as os.LookupEnv does; version is what --version
@@ -62,7 +65,7 @@ func (*Certs) command()       {}
 // out.
 //
 // A flag wins over its variables, and SALLYPORT_<FLAG> over those that
-// Ghostunnel has for it; an empty variable counts as none. Parse keeps no state
+// Ghostunnel has for it; an empty variable counts as none. Both win over a file. Parse keeps no state
 // and is safe for concurrent use.
 func Parse(args []string, env func(string) (string, bool), out io.Writer, version string) (Command, error) {
 	if words, ok := completionRequest(args); ok {
@@ -93,6 +96,9 @@ func Parse(args []string, env func(string) (string, bool), out io.Writer, versio
 		return nil, err
 	}
 	if err := d.setEnvironment(env); err != nil {
+		return nil, err
+	}
+	if err := d.setKeyFile(); err != nil {
 		return nil, err
 	}
 	if err := d.setDefaults(); err != nil {

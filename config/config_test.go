@@ -387,6 +387,7 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		}},
 		{leastServer, "--metrics-interval 1s", func(s *Sidecar, _ *Tunnel) { s.Metrics.Interval = time.Second }},
 		{leastServer, "--metrics-max-identities 0", func(s *Sidecar, _ *Tunnel) { s.Metrics.MaxIdentities = 0 }},
+		{leastServer, "--status unix:/s --netstat", func(s *Sidecar, _ *Tunnel) { s.Status, s.Netstat = Status{Listen: address(t, "unix:/s")}, true }},
 
 		{leastServer, "--disable-landlock", func(s *Sidecar, _ *Tunnel) { s.DisableLandlock = true }},
 		{leastServer, "--use-landlock", func(*Sidecar, *Tunnel) {}},

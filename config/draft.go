@@ -20,6 +20,7 @@ type draft struct {
 	tunnel   Tunnel
 	certs    Certs
 	query    StatusQuery
+	netstat  Netstat
 	password *Secret // the one of the two that the command has
 
 	// What only finish needs to know.
@@ -31,6 +32,7 @@ type draft struct {
 	workloadAPITimeout time.Duration
 	acmeAgreed         bool
 	acmeTestCA         string
+	keyFile            string // read after the environment
 }
 
 func newDraft(c *command) *draft {

@@ -22,7 +22,7 @@ func TestHelpFitsItsWidth(t *testing.T) {
 	t.Setenv("COLUMNS", "200") // makes no difference
 	for _, line := range []string{
 		"--help", "-h", "help", "--help-long", "server --help", "client --help", "certs --help",
-		"certs init --help", "certs issue --help", "check --help", "check server --help", "help server", "help certs init",
+		"certs init --help", "certs issue --help", "check --help", "check server --help", "netstat --help", "help server", "help certs init",
 	} {
 		text := helpOf(t, line)
 		if !strings.HasPrefix(text, "usage: sallyport ") {
@@ -108,6 +108,7 @@ func TestHelpExplainsVariablesByAFlagOfTheCommand(t *testing.T) {
 		"client --help":      "--listen by SALLYPORT_LISTEN",
 		"certs init --help":  "--storepass by SALLYPORT_STOREPASS",
 		"certs issue --help": "--storepass by SALLYPORT_STOREPASS",
+		"netstat --help":     "--listen by SALLYPORT_LISTEN",
 	} {
 		if help := strings.Join(strings.Fields(helpOf(t, line)), " "); !strings.Contains(help, want) {
 			t.Errorf("%s does not say %q:\n%s", line, want, help)

@@ -18,6 +18,7 @@ type setting struct {
 	help     string   // what it means, as one sentence without its dot
 	hidden   bool     // left out of help, manual page and completion
 	secret   bool     // the value must not be shown
+	negative bool     // the value may be a number below 0
 	repeats  bool     // may be given several times, each adding to the last
 	set      func(*draft, string) error
 }
@@ -66,6 +67,7 @@ const (
 	groupTLS          group = "TLS"
 	groupStatus       group = "Status and metrics"
 	groupShown        group = "What to show"
+	groupConnections  group = "Connections"
 	groupProcess      group = "Process"
 	groupLogging      group = "Logging"
 	groupCertificates group = "Certificates"
@@ -74,5 +76,5 @@ const (
 // groups is their order.
 var groups = []group{
 	groupAddresses, groupIdentity, groupAccess, groupLimits, groupTLS,
-	groupStatus, groupShown, groupProcess, groupLogging, groupCertificates,
+	groupStatus, groupShown, groupConnections, groupProcess, groupLogging, groupCertificates,
 }

@@ -31,6 +31,11 @@ var settings = []setting{
 		set:  one(func(d *draft) *string { return &d.tunnel.ListenOwner }, parseOwner),
 	},
 	{
+		name: "listen", commands: inNetstat, group: groupAddresses, value: "ADDR", initial: "9690", env: []string{"LISTEN"},
+		help: "where to serve /metrics, over plain HTTP: PORT, HOST:PORT, [IPv6]:PORT or unix:PATH",
+		set:  one(func(d *draft) *socket.Address { return &d.netstat.Listen }, parsePortOrAddress),
+	},
+	{
 		name: "target", commands: inTunnel, group: groupAddresses, value: "ADDR",
 		help: "where to forward: HOST:PORT, [IPv6]:PORT or unix:PATH",
 		set:  one(func(d *draft) *socket.Address { return &d.tunnel.Target }, socket.ParseAddress),
@@ -461,6 +466,33 @@ var settings = []setting{
 		help: "identities of peers that metrics tell apart, the rest is other",
 		set:  one(func(d *draft) *int { return &d.sidecar.Metrics.MaxIdentities }, parseCount),
 	},
+	{
+		name: "netstat", commands: inTunnel, group: groupStatus,
+		help: "serve the metric of sallyport netstat too, with its defaults",
+		set:  one(func(d *draft) *bool { return &d.sidecar.Netstat }, parseSwitch),
+	},
+
+	// Connections
+	{
+		name: "duration", commands: inNetstat, group: groupConnections, value: "DURATION", initial: "6s", env: []string{"DURATION"},
+		help: "age from which on a connection is counted; a number alone is seconds",
+		set:  one(func(d *draft) *time.Duration { return &d.netstat.MinAge }, parseAge),
+	},
+	{
+		name: "port", commands: inNetstat, group: groupConnections, value: "PORT", initial: "-1", env: []string{"PORT"}, negative: true,
+		help: "count only connections with this local port; -1 is all but its own",
+		set:  one(func(d *draft) *int { return &d.netstat.Port }, parsePortOrAll),
+	},
+	{
+		name: "tcpv6", commands: inNetstat, group: groupConnections, initial: "true", env: []string{"TCPV6"},
+		help: "count those of IPv6 sockets too, which IPv4 clients may have come in by",
+		set:  one(func(d *draft) *bool { return &d.netstat.TCP6 }, parseSwitch),
+	},
+	{
+		name: "simple", commands: inNetstat, group: groupConnections, env: []string{"SIMPLE"},
+		help: "one number, without labels for port and TCP version",
+		set:  one(func(d *draft) *bool { return &d.netstat.Simple }, parseSwitch),
+	},
 
 	{
 		name: "status", commands: inStatus, group: groupStatus, value: "ADDR", hidden: true,
@@ -507,7 +539,12 @@ var settings = []setting{
 
 	// Process
 	{
-		name: "disable-landlock", commands: inTunnel, group: groupProcess,
+		name: "conf", commands: inNetstat, group: groupProcess, value: "FILE",
+		help: "file with a flag's name, without dashes, and its value on each line; flags and variables win",
+		set:  one(func(d *draft) *string { return &d.keyFile }, parsePath),
+	},
+	{
+		name: "disable-landlock", commands: inTunnel | inNetstat, group: groupProcess,
 		help: "run without the sandbox of files and ports that Linux's Landlock is for",
 		set:  one(func(d *draft) *bool { return &d.sidecar.DisableLandlock }, parseSwitch),
 	},
@@ -525,12 +562,12 @@ var settings = []setting{
 		set:     setQuiet,
 	},
 	{
-		name: "log-format", commands: inTunnel, group: groupLogging, value: "FORMAT", initial: "text", choices: []string{"text", "json"},
+		name: "log-format", commands: inTunnel | inNetstat, group: groupLogging, value: "FORMAT", initial: "text", choices: []string{"text", "json"},
 		help: "text or json",
 		set:  one(func(d *draft) *LogFormat { return &d.sidecar.Log.Format }, parseLogFormat),
 	},
 	{
-		name: "log-level", commands: inTunnel, group: groupLogging, value: "LEVEL", initial: "info", choices: []string{"debug", "info", "warn", "error"},
+		name: "log-level", commands: inTunnel | inNetstat, group: groupLogging, value: "LEVEL", initial: "info", choices: []string{"debug", "info", "warn", "error"},
 		help: "least level to log: debug, info, warn, error",
 		set:  one(func(d *draft) *slog.Level { return &d.sidecar.Log.Level }, parseLogLevel),
 	},

@@ -14,6 +14,7 @@ type Sidecar struct {
 	Tunnels         []Tunnel // at least one
 	Status          Status
 	Metrics         Metrics
+	Netstat         bool // measure the host's long-lived connections too, beside what the status port tells
 	Log             Log
 	TimedReload     time.Duration // time from one reload to the next; 0: none
 	WatchFiles      bool          // reload when a file that Tunnels name changes
@@ -32,6 +33,7 @@ func (s *Sidecar) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.Any("status", s.Status),
 		slog.Any("metrics", s.Metrics),
+		slog.Bool("netstat", s.Netstat),
 		slog.Any("log", s.Log),
 		slog.Duration("timed_reload", s.TimedReload),
 		slog.Bool("watch_files", s.WatchFiles),

@@ -245,6 +245,7 @@ func TestWrongCombinations(t *testing.T) {
 		{leastServer + " --max-tls-version TLS1.1", `--max-tls-version "TLS1.1": unknown version; use TLS1.2 or TLS1.3`},
 		// Status and metrics
 		{leastServer + " --enable-pprof", "--enable-pprof: needs --status, which it is about"},
+		{leastServer + " --netstat", "--netstat: needs --status, which it is about"},
 		{leastServer + " --enable-shutdown", "--enable-shutdown: needs --status, which it is about"},
 		{leastServer + " --status-token-file t", "--status-token-file: needs --status, which it is about"},
 		{leastServer + " --status-client-ca ca", "--status-client-ca: needs --status, which it is about"},

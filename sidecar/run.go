@@ -28,6 +28,11 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 		serving.Go(func() { s.report(s.port.serve()) })
 		s.log.Info("status port listening", "status", s.port.url())
 	}
+	watching, unwatch := context.WithCancel(context.Background())
+	defer unwatch()
+	if s.netstat != nil {
+		serving.Go(func() { s.netstat.Run(watching) }) // to the end of the drain, as the status port
+	}
 	s.state.Listening()
 	sending := s.send()
 
@@ -42,6 +47,7 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	closing := within(endGrace, func() error {
 		reload.wait()
 		err := s.close()
+		unwatch()
 		serving.Wait()
 		s.log.Info("stopped")
 		return err

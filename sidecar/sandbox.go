@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -20,26 +21,34 @@ const (
 
 // confine puts the process into the sandbox, if it is to be in one. All is loaded by now, and nothing has been accepted.
 func (s *Sidecar) confine() error {
-	if reason := unconfined(s.config); reason != "" {
-		s.log.Info("running without a sandbox", "reason", reason)
+	return enterSandbox(s.log, unconfined(s.config), confinement(s.config))
+}
+
+// enterSandbox puts the process into a sandbox, unless there is a reason to have none, and tells of it.
+func enterSandbox(log *slog.Logger, without string, r sandbox.Rules) error {
+	if without != "" {
+		log.Info("running without a sandbox", "reason", without)
 		return nil
 	}
-	abi, err := sandbox.Enter(confinement(s.config))
+	abi, err := sandbox.Enter(r)
 	switch {
 	case err != nil:
 		return fmt.Errorf("setting up the sandbox: %w; --disable-landlock runs without", err)
 	case abi == 0:
-		s.log.Info("running without a sandbox", "reason", "this system has no Landlock")
+		log.Info("running without a sandbox", "reason", "this system has no Landlock")
 	default:
-		s.log.Info("running in a sandbox", "landlock_abi", abi)
+		log.Info("running in a sandbox", "landlock_abi", abi)
 	}
 	return nil
 }
 
+// disabledLandlock is the reason that an operator has to have no sandbox.
+const disabledLandlock = "--disable-landlock"
+
 // unconfined says why there is to be no sandbox; "" is that there is one.
 func unconfined(c *config.Sidecar) string {
 	if c.DisableLandlock {
-		return "--disable-landlock"
+		return disabledLandlock
 	}
 	for i := range c.Tunnels {
 		if c.Tunnels[i].Identity.PKCS11.Module != "" {

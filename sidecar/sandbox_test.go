@@ -48,6 +48,9 @@ func TestConfinementIsWhatTheConfigurationNames(t *testing.T) {
 		{server + "--cert c --key k --status http://127.0.0.1:6060", with(pair, func(r *sandbox.Rules) {
 			r.Itself, r.BindPorts = true, []uint16{6060, 8443}
 		})},
+		{server + "--cert c --key k --status http://127.0.0.1:6060 --netstat", with(pair, func(r *sandbox.Rules) {
+			r.Itself, r.BindPorts = true, []uint16{6060, 8443}
+		})},
 		{server + "--cert c --key k --status unix:/run/status", with(pair, func(r *sandbox.Rules) {
 			r.Itself, r.ListenSockets = true, []string{"/run/status"}
 		})},

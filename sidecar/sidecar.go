@@ -26,6 +26,7 @@ import (
 
 	"sallyport/config"
 	"sallyport/metrics"
+	"sallyport/netstat"
 	"sallyport/proxy"
 	"sallyport/socket"
 	"sallyport/status"
@@ -44,6 +45,7 @@ type Sidecar struct {
 	state   *status.State
 	tunnels []*tunnel
 	metrics *metrics.Metrics // nil when nothing would read them
+	netstat *netstat.Watch   // nil without --netstat
 	port    *port            // nil without a status port
 	door    *door            // nil if it asks nobody who they are
 
@@ -116,6 +118,9 @@ func (s *Sidecar) openParts(ctx context.Context, build Build, activation *socket
 	}
 	if s.door != nil {
 		s.metrics.AddReloads(s.door.name())
+	}
+	if err := s.measureHost(); err != nil {
+		return err
 	}
 	if err := s.confine(); err != nil {
 		return err

@@ -15,6 +15,8 @@ gcc                                       gcc
 /usr/include/stdlib.h                     libc6-dev
 git                                       git
 curl                                      curl
+ip                                        iproute2
+ss                                        iproute2
 openssl                                   openssl
 nginx                                     nginx-light
 /usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream

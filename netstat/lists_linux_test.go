@@ -1,0 +1,140 @@
+package netstat
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/procfs"
+)
+
+// TestTheKernelListsConnections as they are: those of this test are among them.
+func TestTheKernelListsConnections(t *testing.T) {
+	t.Parallel()
+	read, _, err := system()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for network, address := range map[string]string{"tcp4": "127.0.0.1:0", "tcp6": "[::1]:0"} {
+		ln, err := net.Listen(network, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		client, err := net.Dial(network, ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		at := netip.MustParseAddrPort(ln.Addr().String())
+		for _, tcp6 := range []bool{true, false} {
+			entries, err := read(tcp6)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			for _, e := range entries {
+				if e.local == at || e.remote == at {
+					n++
+				}
+				if e.state == established && e.local == at && e.inode != 0 {
+					t.Errorf("%s: a connection that nobody has accepted has inode %d", network, e.inode)
+				}
+			}
+			want := 3 // the listener, and both ends of the connection
+			if network == "tcp6" && !tcp6 {
+				want = 0
+			}
+			if n != want {
+				t.Errorf("%s, with IPv6 %t: %d sockets, want %d", network, tcp6, n, want)
+			}
+		}
+	}
+}
+
+// table writes a file as the kernel would, and returns what reads it.
+func table(tb testing.TB, lines ...string) procfs.FS {
+	tb.Helper()
+	dir := tb.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "net"), 0o700); err != nil {
+		tb.Fatal(err)
+	}
+	file, err := os.Create(filepath.Join(dir, "net", "tcp"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	w := bufio.NewWriter(file)
+	fmt.Fprintln(w, "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode")
+	for i, line := range lines {
+		fmt.Fprintf(w, "%4d: %s 1 00000000e5d45c9a 100 0 0 10 0\n", i, line)
+	}
+	if err := w.Flush(); err != nil {
+		tb.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	proc, err := procfs.NewFS(dir)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return proc
+}
+
+// TestListsAreRead where there is no IPv6, too.
+func TestListsAreRead(t *testing.T) {
+	t.Parallel()
+	proc := table(t,
+		"0100007F:01BB 0200000A:9C40 01 00000000:00000000 00:00000000 00000000  1000        0 624",
+		"00000000:07E8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 623",
+		"0100007F:01BB 0200000A:9C41 06 00000000:00000000 03:0000062A 00000000     0        0 0",
+	)
+	got, err := lists(proc, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []entry{conn("127.0.0.1:443 10.0.0.2:40000", 624), listening("0.0.0.0:2024")}
+	want[1].inode, want[1].remote = 623, netip.MustParseAddrPort("0.0.0.0:0")
+	if diff := cmp.Diff(fmt.Sprint(want), fmt.Sprint(got)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if _, err := lists(table(t, "nonsense"), false); err == nil {
+		t.Error("nonsense is no error")
+	}
+}
+
+func TestPortsAreChosenFromARange(t *testing.T) {
+	t.Parallel()
+	if r := chosenPorts(); r.first < 1024 || r.last <= r.first {
+		t.Errorf("%+v", r)
+	}
+}
+
+// BenchmarkScan is one look at a list of 20,000 connections.
+func BenchmarkScan(b *testing.B) {
+	var lines []string
+	for i := range 20_000 {
+		lines = append(lines, fmt.Sprintf("0100007F:01BB %08X:%04X 01 00000000:00000000 00:00000000 00000000  1000        0 %d", i/50000+0x0200000A, 10_000+i, 1000+i))
+	}
+	proc := table(b, lines...)
+	w := newWatch(Options{TCP6: true}, func(tcp6 bool) ([]entry, error) { return lists(proc, tcp6) }, usual)
+	for b.Loop() {
+		w.look()
+	}
+	if len(w.known) != len(slices.Compact(lines)) {
+		b.Errorf("%d connections", len(w.known))
+	}
+}
+
+func TestWatchIsForThisSystem(t *testing.T) {
+	t.Parallel()
+	if _, err := New(Options{}); err != nil {
+		t.Error(err)
+	}
+}
