@@ -46,6 +46,7 @@ func (s *Server) Connections() []Connection {
 
 // Counts returns how many connections are in hand and how many were accepted so far.
 func (s *Server) Counts() (open, total int64) {
+	s.init()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return int64(len(s.active)), s.total
@@ -54,6 +55,7 @@ func (s *Server) Counts() (open, total int64) {
 // Bytes returns how many bytes targets and clients were sent so far, over connections that live and those that have ended. What
 // it returns never goes down.
 func (s *Server) Bytes() (in, out int64) {
+	s.init()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	in, out = s.bytesIn, s.bytesOut

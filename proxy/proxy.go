@@ -108,6 +108,8 @@ type Server struct {
 	cancel   context.CancelCauseFunc
 	slots    slots // a place for each connection in hand, for MaxConns
 	settling slots // a place for each that MaxHandshakes counts
+	pings    pings
+	wakeable atomic.Pointer[interruptible] // the listener, if it is that; nil until Serve
 	buffers  sync.Pool
 	lastID   atomic.Uint64
 	verdict  atomic.Pointer[verdict] // of the latest Recheck; nil before
@@ -137,6 +139,7 @@ func (s *Server) init() {
 	s.once.Do(func() {
 		s.ctx, s.cancel = context.WithCancelCause(context.Background())
 		s.slots, s.settling = newSlots(s.MaxConns), newSlots(s.MaxHandshakes)
+		s.pings = make(pings, 1)
 		s.sources.limit = s.MaxConnsPerIP
 		if s.Log == nil {
 			s.Log = slog.New(slog.DiscardHandler)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"time"
 )
 
@@ -34,6 +35,10 @@ func (s *Server) Serve(ln net.Listener) error {
 			continue
 		}
 		s.release()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			s.woken()
+			continue
+		}
 		if s.ctx.Err() != nil {
 			return ErrServerClosed
 		}
@@ -42,7 +47,7 @@ func (s *Server) Serve(ln net.Listener) error {
 		}
 		pause = min(max(2*pause, minAcceptPause), maxAcceptPause)
 		s.acceptFailed(err, pause)
-		if !sleep(s.ctx, pause) {
+		if !s.sleep(pause) {
 			return ErrServerClosed
 		}
 	}
@@ -120,15 +125,18 @@ func (s *Server) adopt(ln net.Listener) error {
 		return errors.New("proxy: Serve was called twice")
 	}
 	s.listener = ln
+	if ln, ok := ln.(interruptible); ok {
+		s.wakeable.Store(&ln)
+	}
 	return nil
 }
 
 // acquire waits until one more connection may be in hand, and one more on its way; false when the server closes first.
 func (s *Server) acquire() bool {
-	if !s.slots.take(s.ctx) {
+	if !s.slots.take(s.ctx, s.pings) {
 		return false
 	}
-	if !s.settling.take(s.ctx) {
+	if !s.settling.take(s.ctx, s.pings) {
 		s.slots.give()
 		return false
 	}
@@ -151,14 +159,18 @@ func (s *Server) acceptFailed(err error, pause time.Duration) {
 	}
 }
 
-// sleep waits; false when the context ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
+// sleep waits, and answers pings meanwhile; false when the server closed first.
+func (s *Server) sleep(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
+	for {
+		select {
+		case <-timer.C:
+			return true
+		case answered := <-s.pings:
+			close(answered)
+		case <-s.ctx.Done():
+			return false
+		}
 	}
 }

@@ -13,16 +13,20 @@ func newSlots(n int) slots {
 	return make(slots, n)
 }
 
-// take waits for a free place; false when the context ends first.
-func (s slots) take(ctx context.Context) bool {
+// take waits for a free place, and answers pings meanwhile; false when the context ends first.
+func (s slots) take(ctx context.Context, pings pings) bool {
 	if s == nil {
 		return ctx.Err() == nil
 	}
-	select {
-	case s <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
+	for {
+		select {
+		case s <- struct{}{}:
+			return true
+		case answered := <-pings:
+			close(answered)
+		case <-ctx.Done():
+			return false
+		}
 	}
 }
 
