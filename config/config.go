@@ -104,6 +104,9 @@ func Parse(args []string, env func(string) (string, bool), out io.Writer, versio
 	if err := d.setDefaults(); err != nil {
 		return nil, err
 	}
+	if d.sidecar.Manager, err = newManager(env); err != nil {
+		return nil, err
+	}
 	return d.finish()
 }
 

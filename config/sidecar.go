@@ -20,6 +20,7 @@ type Sidecar struct {
 	WatchFiles      bool          // reload when a file that Tunnels name changes
 	ShutdownTimeout time.Duration // how long a drain may take; 0: it ends at once
 	DisableLandlock bool          // run without the sandbox
+	Manager         Manager       // who has started the process
 }
 
 // Check is the work of `sallyport check`: to load and verify what the Sidecar
@@ -39,6 +40,7 @@ func (s *Sidecar) LogValue() slog.Value {
 		slog.Bool("watch_files", s.WatchFiles),
 		slog.Duration("shutdown_timeout", s.ShutdownTimeout),
 		slog.Bool("disable_landlock", s.DisableLandlock),
+		slog.Any("manager", s.Manager),
 	}
 	for i := range s.Tunnels {
 		attrs = append(attrs, slog.Any("tunnel."+s.Tunnels[i].Name, &s.Tunnels[i]))

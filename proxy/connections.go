@@ -74,6 +74,7 @@ func (s *Server) Draining() bool {
 
 // inHand returns the connections in hand, in no order.
 func (s *Server) inHand() []*conn {
+	s.init()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := make([]*conn, 0, len(s.active))

@@ -87,21 +87,22 @@ func ping(s *Server) error {
 func TestPingIsAnsweredWhereverTheServerRightlyWaits(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		name   string
-		server Server
-		dials  int // connections that are made before the ping
-		fails  error
+		name       string
+		conns      int // MaxConns
+		handshakes int // MaxHandshakes
+		dials      int // connections that are made before the ping
+		fails      error
 	}{
 		{name: "for a connection"},
 		{name: "for a connection, with others open", dials: 3},
-		{name: "for a place among connections", server: Server{MaxConns: 1}, dials: 2},
-		{name: "for a place among handshakes", server: Server{MaxHandshakes: 1}, dials: 2},
+		{name: "for a place among connections", conns: 1, dials: 2},
+		{name: "for a place among handshakes", handshakes: 1, dials: 2},
 		{name: "after a failure to accept", fails: syscall.EMFILE},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				ln, s := newWakeableListener(), &test.server
+				ln, s := newWakeableListener(), &Server{MaxConns: test.conns, MaxHandshakes: test.handshakes}
 				ln.fails = test.fails
 				// Nobody answers, so that what was accepted stays on its way.
 				s.Dial = func(ctx context.Context) (net.Conn, error) {

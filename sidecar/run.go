@@ -35,6 +35,7 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	}
 	s.state.Listening()
 	sending := s.send()
+	stopNotices := s.sendNotices()
 
 	ctx, cancel := context.WithCancel(context.Background())
 	expiry := newExpiry(s.log, s.tunnels)
@@ -46,6 +47,7 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	sending.end()
 	closing := within(endGrace, func() error {
 		reload.wait()
+		stopNotices()
 		err := s.close()
 		unwatch()
 		serving.Wait()

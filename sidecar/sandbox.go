@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"sallyport/certloader"
 	"sallyport/config"
@@ -65,6 +66,7 @@ func confinement(c *config.Sidecar) sandbox.Rules {
 	r.Files = append(r.Files, doorFiles(&c.Status, &c.Tunnels[0])...)
 	r.dial(c.Metrics.Graphite)
 	r.url(c.Metrics.URL)
+	r.manager(c.Manager)
 	for i := range c.Tunnels {
 		t := &c.Tunnels[i]
 		r.listen(t.Listen)
@@ -129,6 +131,14 @@ func (r *rules) reach(t *config.Tunnel) {
 func (r *rules) host(name string) {
 	if _, err := netip.ParseAddr(name); err != nil && name != "" {
 		r.Resolver = true
+	}
+}
+
+// manager allows to come back to a service manager that has listened anew. An abstract socket is connected already; to allow
+// that one would allow all.
+func (r *rules) manager(m config.Manager) {
+	if strings.HasPrefix(m.NotifySocket, "/") {
+		r.DialSockets = append(r.DialSockets, m.NotifySocket)
 	}
 }
 

@@ -90,6 +90,18 @@ func TestConfinementIsWhatTheConfigurationNames(t *testing.T) {
 	}
 }
 
+// TestConfinementHasTheServiceManager be reached anew, unless that would take to reach every abstract socket.
+func TestConfinementHasTheServiceManager(t *testing.T) {
+	t.Parallel()
+	for socket, want := range map[string][]string{"": nil, "/run/systemd/notify": {"/run/systemd/notify"}, "@/org/notify": nil} {
+		c := parse(t, "@", "server --allow-all --listen :8443 --target [::1]:8080 --cacert ca.pem --cert c --key k")
+		c.Manager.NotifySocket = socket
+		if got := confinement(c).DialSockets; !slices.Equal(got, want) {
+			t.Errorf("NOTIFY_SOCKET=%s: sockets %q, want %q", socket, got, want)
+		}
+	}
+}
+
 func TestWhatKeepsTheSandboxAway(t *testing.T) {
 	t.Parallel()
 	c := parse(t, "", "server --allow-all --listen :8443 --target localhost:8080 --cert c --pkcs11-module m")

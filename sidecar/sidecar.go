@@ -48,6 +48,7 @@ type Sidecar struct {
 	netstat *netstat.Watch   // nil without --netstat
 	port    *port            // nil without a status port
 	door    *door            // nil if it asks nobody who they are
+	notices *status.Notices  // nil if no service manager wants them
 
 	shutdown chan struct{} // a request to /_shutdown
 	failed   chan error    // a listener that gave up
@@ -122,6 +123,7 @@ func (s *Sidecar) openParts(ctx context.Context, build Build, activation *socket
 	if err := s.measureHost(); err != nil {
 		return err
 	}
+	s.notices = s.newNotices()
 	if err := s.confine(); err != nil {
 		return err
 	}
@@ -155,6 +157,9 @@ func (s *Sidecar) close() error {
 	}
 	if s.metrics != nil {
 		s.metrics.Close()
+	}
+	if s.notices != nil {
+		errs = append(errs, s.notices.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -206,7 +206,7 @@ func (t *tunnel) listen(ctx context.Context, activation *socket.Activation) erro
 
 // serve blocks until the tunnel was drained, or its listener gives up; the latter is an error.
 func (t *tunnel) serve() error {
-	err := t.server.Serve(t.listener)
+	err := t.server.Serve(breakable(t.listener))
 	if errors.Is(err, proxy.ErrServerClosed) {
 		return nil
 	}

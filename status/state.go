@@ -17,8 +17,9 @@ const (
 // stops. Only its methods change it, they are safe for concurrent use, and from
 // stopping there is no way back. Make it with [NewState].
 type State struct {
-	mu  sync.Mutex
-	now moment
+	mu       sync.Mutex
+	now      moment
+	followed func(moment) // told of each change, in order; nil: nobody
 }
 
 // moment is a State at one time.
@@ -49,6 +50,7 @@ func (s *State) Listening() {
 	if s.now.message != stopping {
 		s.now.message = listening
 		s.now.lastSuccess = time.Now()
+		s.changed()
 	}
 }
 
@@ -60,6 +62,7 @@ func (s *State) Reloading() {
 	if s.now.message != stopping {
 		s.now.message = reloading
 		s.now.lastReload = time.Now()
+		s.changed()
 	}
 }
 
@@ -69,15 +72,16 @@ func (s *State) Reloading() {
 func (s *State) Reloaded(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.now.message == reloading {
-		s.now.message = listening
-	}
 	if err != nil {
 		s.now.lastError = err.Error()
-		return
+	} else {
+		s.now.lastError = ""
+		s.now.lastSuccess = time.Now()
 	}
-	s.now.lastError = ""
-	s.now.lastSuccess = time.Now()
+	if s.now.message == reloading {
+		s.now.message = listening
+		s.changed()
+	}
 }
 
 // Stopping says that listeners close and connections drain, at the latest until
@@ -88,6 +92,22 @@ func (s *State) Stopping(deadline time.Time) {
 	if s.now.message != stopping {
 		s.now.message = stopping
 		s.now.deadline = deadline
+		s.changed()
+	}
+}
+
+// follow has f called with each change of the message, in order. It must not
+// call the State, and should return quickly.
+func (s *State) follow(f func(moment)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.followed = f
+}
+
+// changed tells who follows.
+func (s *State) changed() {
+	if s.followed != nil {
+		s.followed(s.now)
 	}
 }
 
