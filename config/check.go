@@ -137,6 +137,14 @@ func (d *draft) checkPolicy() error {
 }
 
 func (d *draft) checkTLS() error {
+	t := &d.tunnel
+	switch acme := &t.Identity.ACME; {
+	case t.StartTLS == "":
+	case t.TargetStatus != nil:
+		return fmt.Errorf("%s and %s: a target that speaks %s answers no GET; drop the second", d.name("starttls"), d.name("target-status"), t.StartTLS)
+	case acme.Name != "" && (acme.ALPNPort == 0 || acme.ALPNPort == t.Listen.Port()):
+		return fmt.Errorf("%s and %s: the CA expects TLS from the first byte on --listen; name another port with --auto-acme-alt-tls-alpn-port, or get the certificate in another way", d.name("starttls"), d.name("auto-acme-cert"))
+	}
 	if slices.Contains(d.tunnel.TLS.CipherSuites, unsafeSuite) && !d.unsafeCipherSuites {
 		return fmt.Errorf("%s: UNSAFE-AZURE needs --allow-unsafe-cipher-suites too", d.name("cipher-suites"))
 	}

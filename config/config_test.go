@@ -353,6 +353,12 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		{leastServer, "--cipher-suites UNSAFE-AZURE --allow-unsafe-cipher-suites", func(_ *Sidecar, u *Tunnel) {
 			u.TLS.CipherSuites = []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256}
 		}},
+		{leastServer, "--alpn postgresql --alpn h2", func(_ *Sidecar, u *Tunnel) { u.TLS.Protocols = []string{"postgresql", "h2"} }},
+		{leastClient, "--alpn h2", func(_ *Sidecar, u *Tunnel) { u.TLS.Protocols = []string{"h2"} }},
+		{leastServer, "--starttls postgres", func(_ *Sidecar, u *Tunnel) { u.StartTLS = "postgres" }},
+		{leastClient, "--starttls ldap", func(_ *Sidecar, u *Tunnel) { u.StartTLS = "ldap" }},
+		{leastServer, "--starttls mysql", func(_ *Sidecar, u *Tunnel) { u.StartTLS = "mysql" }},
+		{leastServer, "--starttls smtp", func(_ *Sidecar, u *Tunnel) { u.StartTLS = "smtp" }},
 		{leastServer, "--max-tls-version TLS1.2", func(_ *Sidecar, u *Tunnel) { u.TLS.MaxVersion = tls.VersionTLS12 }},
 		{leastServer, "--max-tls-version TLS1.3", func(_ *Sidecar, u *Tunnel) { u.TLS.MaxVersion = tls.VersionTLS13 }},
 

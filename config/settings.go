@@ -395,6 +395,16 @@ var settings = []setting{
 
 	// TLS
 	{
+		name: "alpn", commands: inTunnel, group: groupTLS, value: "PROTO", repeats: true,
+		help: "offer this application protocol in the handshake (ALPN), such as postgresql or h2",
+		set:  each(func(d *draft) *[]string { return &d.tunnel.TLS.Protocols }, parseALPN),
+	},
+	{
+		name: "starttls", commands: inTunnel, group: groupTLS, value: "PROTOCOL", choices: []string{"postgres", "mysql", "ldap", "smtp"},
+		help: "go over to TLS as this protocol does: postgres, mysql, ldap, smtp",
+		set:  one(func(d *draft) *string { return &d.tunnel.StartTLS }, parseStartTLS),
+	},
+	{
 		name: "cipher-suites", commands: inTunnel, group: groupTLS, value: "LIST", initial: "AES,CHACHA", hidden: true,
 		help: "families of TLS 1.2 cipher suites, by comma: AES, CHACHA, UNSAFE-AZURE",
 		set:  one(func(d *draft) *[]uint16 { return &d.tunnel.TLS.CipherSuites }, parseCipherSuites),

@@ -46,6 +46,7 @@ type Tunnel struct {
 	Access     Access
 	ServerName string // client mode: the name or IP address to send and to verify; "" with the Workload API alone
 	TLS        TLS
+	StartTLS   string // the protocol that goes over to TLS: postgres, mysql, ldap, smtp; "": TLS from the first byte
 
 	// Announce says what the target is told of clients, by a PROXY header; server
 	// mode. "": it is sent none.
@@ -91,6 +92,7 @@ func (t *Tunnel) LogValue() slog.Value {
 		slog.String("proxy_protocol", string(t.Announce)),
 		slog.Any("proxy_protocol_in", t.HeaderPeers.Strings()),
 		slog.Any("proxy", t.Proxy),
+		slog.String("starttls", t.StartTLS),
 		slog.Bool("skip_resolve", t.SkipResolve),
 		slog.Duration("connect_timeout", t.ConnectTimeout),
 		slog.Duration("close_timeout", t.CloseTimeout),
@@ -152,4 +154,5 @@ func (a Access) IsZero() bool {
 type TLS struct {
 	CipherSuites []uint16 // of TLS 1.2, as crypto/tls numbers them; TLS 1.3 has a fixed set
 	MaxVersion   uint16   // as crypto/tls numbers it; 0: the newest
+	Protocols    []string // offered by ALPN, the best first; none: no ALPN
 }

@@ -10,7 +10,6 @@ import (
 // what was meant, would mislead.
 var unsupported = []string{
 	// What goes over the wire
-	"alpn", "starttls",
 
 	// The process
 	"syslog",

@@ -244,6 +244,29 @@ func parseACMEDirectory(text string) (string, error) {
 	return text, nil
 }
 
+func parseStartTLS(text string) (string, error) {
+	switch text {
+	case "postgres", "mysql", "ldap", "smtp":
+		return text, nil
+	}
+	return "", errors.New("unknown protocol; use postgres, mysql, ldap or smtp")
+}
+
+// challengeProtocol is what ACME CAs validate names with (RFC 8737).
+const challengeProtocol = "acme-tls/1"
+
+// parseALPN reads the name of an application protocol (RFC 7301, 3.1).
+func parseALPN(text string) (string, error) {
+	const longest = 255
+	switch {
+	case len(text) > longest:
+		return "", fmt.Errorf("longer than the %d bytes that a protocol's name has", longest)
+	case text == challengeProtocol:
+		return "", errors.New("the protocol of ACME CAs, which nothing is forwarded for; --auto-acme-cert offers it where it is due")
+	}
+	return parseName(text)
+}
+
 func parsePort(text string) (int, error) {
 	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil || port == 0 {

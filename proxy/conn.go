@@ -27,6 +27,7 @@ type conn struct {
 	target   *side      // nil until dialled
 	peer     *peer      // nil until the handshake that makes it known is over; serve alone writes this, with mu held
 	passed   *verdict   // the latest Recheck that both have passed
+	upgrades Upgrade    // what is said beside TLS; nothing, if Server.Upgrade is nil
 
 	up, down direction // client to target, target to client
 
@@ -58,6 +59,9 @@ func newConn(s *Server, accepted net.Conn) *conn {
 		c.headed = true
 	case s.TLS == nil:
 		c.client.Conn = &guard{Conn: accepted}
+	}
+	if s.Upgrade != nil {
+		c.upgrades = s.Upgrade()
 	}
 	return c
 }
@@ -100,13 +104,18 @@ func (c *conn) receive() (stage string, _ error) {
 	if stage, err := c.readHeader(ctx); err != nil {
 		return stage, err
 	}
-	return stageHandshake, c.handshake(ctx)
+	err := c.handshake(ctx)
+	return stageOf(err), err
 }
 
-// handshake makes the client's side TLS, if that is what the server does, and has the peer authorized by it.
+// handshake makes the client's side TLS, if that is what the server does, and has the peer authorized by it. What the protocol
+// says before is a stage of its own.
 func (c *conn) handshake(ctx context.Context) error {
 	if c.server.TLS == nil {
 		return nil
+	}
+	if err := c.upgrade(ctx); err != nil {
+		return err
 	}
 	socket := c.client.socket
 	under := &wire{Conn: socket, remote: c.remote}
@@ -164,7 +173,7 @@ func (c *conn) dial() error {
 
 	c.enter(StateDial)
 	started := time.Now()
-	dialled, err := c.server.Dial(ctx)
+	dialled, err := c.reach(ctx)
 	took := time.Since(started)
 	if err != nil {
 		if failed, ok := errors.AsType[*handshakeError](err); ok {
@@ -186,6 +195,9 @@ func (c *conn) dial() error {
 	c.met(target)
 	if err := c.announce(ctx, target); err != nil {
 		target.close()
+		return err
+	}
+	if err := c.joinUp(ctx, target); err != nil {
 		return err
 	}
 	return c.admit(target)
@@ -225,6 +237,8 @@ func (c *conn) fail(stage string, err error) {
 		message, class, level = "error on TLS handshake", QuietHandshakeErrs, slog.LevelWarn
 	case stageAnnounce:
 		message = "error on announcing"
+	case stageUpgrade:
+		message, class, level = "error on upgrade to TLS", QuietHandshakeErrs, slog.LevelWarn
 	case stageLimit:
 		message, level = "error on accept", slog.LevelWarn
 	}

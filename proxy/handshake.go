@@ -61,9 +61,13 @@ const (
 // lingerAfterAlert gives the peer of a refused handshake the time to read why. In TLS 1.3 a client may send data right behind
 // its certificate; closing a socket with those bytes unread makes the kernel send a reset, which overtakes the alert.
 func lingerAfterAlert(ctx context.Context, socket net.Conn, err error) {
-	if ctx.Err() != nil || !alertSent(err) {
-		return
+	if ctx.Err() == nil && alertSent(err) {
+		linger(ctx, socket)
 	}
+}
+
+// linger ends the writing, and reads on for a moment.
+func linger(ctx context.Context, socket net.Conn) {
 	closeWrite(socket)
 	_ = socket.SetReadDeadline(time.Now().Add(alertLinger))
 	stop := context.AfterFunc(ctx, func() { _ = socket.SetReadDeadline(time.Unix(1, 0)) })

@@ -11,7 +11,7 @@ import (
 type Observer struct {
 	// Accepted: a connection came in.
 	Accepted func()
-	// Failed: a connection ended before anything was forwarded. Stage is accept, limit, header, handshake, dial or
+	// Failed: a connection ended before anything was forwarded. Stage is accept, limit, header, upgrade, handshake, dial or
 	// announce; an accept failure has no connection, so that no Accepted preceded and no Closed follows.
 	Failed func(stage, reason string)
 	// Handshake: a TLS handshake took this long, with whoever connected or with the target. Session is what came of it; nil

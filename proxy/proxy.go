@@ -51,7 +51,10 @@ type Server struct {
 	// and looks for none.
 	HeaderFrom func(peer net.Addr) bool
 
-	// HandshakeTimeout bounds the handshake with whoever connects, a PROXY header before it included. Zero or less is no
+	// Upgrade is called for each connection, and returns what is said on it beside TLS. Nil is nothing.
+	Upgrade func() Upgrade
+
+	// HandshakeTimeout bounds the handshake with whoever connects, what comes before it included. Zero or less is no
 	// bound.
 	HandshakeTimeout time.Duration
 

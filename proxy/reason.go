@@ -17,8 +17,9 @@ import (
 // The stages in which a connection can fail before anything was forwarded, as Observer.Failed gets them.
 const (
 	stageAccept    = "accept"
-	stageLimit     = "limit"  // it was accepted, and is one too many
-	stageHeader    = "header" // the PROXY header that it was to begin with
+	stageLimit     = "limit"   // it was accepted, and is one too many
+	stageHeader    = "header"  // the PROXY header that it was to begin with
+	stageUpgrade   = "upgrade" // what is said before TLS, or once it began
 	stageHandshake = "handshake"
 	stageDial      = "dial"
 	stageAnnounce  = "announce" // the PROXY header to the target
@@ -56,6 +57,7 @@ const (
 	reasonNoCertificate = "no_certificate"           // the client sent no certificate
 	reasonVersion       = "protocol_version"         // no TLS version in common
 	reasonCipher        = "no_shared_cipher"         // no cipher suite in common
+	reasonALPN          = "no_shared_protocol"       // no application protocol in common (RFC 7301)
 	reasonPeerAlert     = "peer_alert"               // the peer refused the handshake
 	reasonRefused       = "connection_refused"       // nobody listens there
 	reasonUnreachable   = "unreachable"              // no route to the target
@@ -72,9 +74,12 @@ const (
 var failures = map[string][]string{
 	stageAccept: {reasonDescriptors, reasonOther},
 	stageLimit:  {reasonCrowded},
+	stageUpgrade: {
+		reasonTimeout, reasonShutdown, reasonClientAbort, reasonLost, reasonUnreachable, reasonOther,
+	},
 	stageHandshake: {
 		reasonTimeout, reasonShutdown, reasonClientAbort, reasonLost, reasonUnreachable, reasonNotTLS, reasonNoCertificate,
-		reasonVersion, reasonCipher, reasonPeerAlert, reasonBadTLSMessage, reasonOther,
+		reasonVersion, reasonCipher, reasonALPN, reasonPeerAlert, reasonBadTLSMessage, reasonOther,
 	},
 	stageDial: {
 		reasonTimeout, reasonShutdown, reasonRefused, reasonUnreachable, reasonReset, reasonNoSocket, reasonName,
@@ -135,6 +140,8 @@ var handshakeTexts = []struct{ text, reason string }{
 	{"unsupported versions", reasonVersion},
 	{"unsupported protocol version", reasonVersion},
 	{"no cipher suite supported by both", reasonCipher},
+	{"client requested unsupported application protocols", reasonALPN},
+	{"server selected unadvertised ALPN protocol", reasonALPN},
 	{"bad record MAC", reasonBadTLSMessage},
 	{"oversized record", reasonBadTLSMessage},
 	{"unexpected message", reasonBadTLSMessage},
@@ -169,6 +176,9 @@ func reasonOf(err error) string {
 	if errors.As(err, new(*net.DNSError)) {
 		return reasonName
 	}
+	if errors.As(err, new(*upgradeError)) && errors.Is(err, io.EOF) {
+		return reasonClientAbort // whoever ends the stream in the middle of a message makes it io.ErrUnexpectedEOF
+	}
 	var handshake *handshakeError
 	inHandshake := errors.As(err, &handshake)
 	var errno syscall.Errno
@@ -177,7 +187,7 @@ func reasonOf(err error) string {
 	switch {
 	case gone && inHandshake && handshake.silent && !handshake.target:
 		return reasonClientAbort
-	case gone && inHandshake:
+	case gone && (inHandshake || errors.As(err, new(*upgradeError))):
 		return reasonLost
 	}
 	if reason, ok := errnoReasons[errno]; ok {
@@ -196,12 +206,15 @@ func reasonOf(err error) string {
 	return reasonOther
 }
 
-// stageOf tells in which stage dialling failed: the target's TLS handshake is a stage of its own, and so is what it is told.
+// stageOf tells in which stage a connection failed before it was forwarded: the target's TLS handshake is a stage of its own,
+// and so is what it is told.
 func stageOf(err error) string {
-	if errors.As(err, new(*announceError)) {
+	switch {
+	case errors.As(err, new(*announceError)):
 		return stageAnnounce
-	}
-	if errors.As(err, new(*handshakeError)) {
+	case errors.As(err, new(*upgradeError)):
+		return stageUpgrade
+	case errors.As(err, new(*handshakeError)):
 		return stageHandshake
 	}
 	return stageDial

@@ -9,6 +9,7 @@ import (
 	"sallyport/metrics"
 	"sallyport/policy"
 	"sallyport/proxy"
+	"sallyport/starttls"
 )
 
 // upFor is how long an answer of a backend check says anything about the target. Nobody may have asked since.
@@ -49,12 +50,13 @@ func (t *tunnel) measured() metrics.Tunnel {
 	refused := denials()
 	failures := proxy.Failures()
 	failures["handshake"] = union(failures["handshake"], refused)
+	failures["upgrade"] = union(failures["upgrade"], starttls.Reasons())
 	return metrics.Tunnel{
 		Name:     t.config.Name,
 		Target:   t.config.Target.String(),
 		Limit:    t.config.MaxConns,
 		Failures: failures,
-		Ends:     union(proxy.Ends(), refused),
+		Ends:     union(proxy.Ends(), refused, starttls.Reasons()),
 		Denials:  refused,
 		Counts:   t.server.Counts,
 		Bytes:    t.server.Bytes,

@@ -13,6 +13,7 @@ import (
 	"sallyport/policy"
 	"sallyport/proxy"
 	"sallyport/socket"
+	"sallyport/starttls"
 	"sallyport/status"
 )
 
@@ -98,6 +99,18 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 		t.server.Dial = dialTLS(dial, config, gate)
 		run = shaken(dial, config)
 	}
+	if c.StartTLS != "" {
+		protocol, err := starttls.New(c.StartTLS)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("--starttls: %w", err), source.Close())
+		}
+		if c.Mode == config.Server {
+			t.server.Upgrade = serverUpgrade(protocol)
+		} else {
+			t.server.Upgrade = clientUpgrade(protocol, dial, t.targetConfig(), gate)
+			run = shaken(proxy.UpgradingDialer(dial, protocol.Probe), t.targetConfig())
+		}
+	}
 	t.check = status.NewCheck(run, c.ConnectTimeout)
 	return t, nil
 }
@@ -159,6 +172,7 @@ func (t *tunnel) news() <-chan struct{} { return t.source.Changed() }
 
 func (t *tunnel) serverOptions() certloader.ServerOptions {
 	options := certloader.ServerOptions{
+		NextProtos:   t.config.TLS.Protocols,
 		CipherSuites: t.config.TLS.CipherSuites,
 		MaxVersion:   t.config.TLS.MaxVersion,
 		Challenges:   true, // proxy.Server forwards nothing for them
@@ -178,6 +192,7 @@ func (t *tunnel) serverOptions() certloader.ServerOptions {
 func (t *tunnel) clientOptions() certloader.ClientOptions {
 	options := certloader.ClientOptions{
 		ServerName:   t.config.ServerName,
+		NextProtos:   t.config.TLS.Protocols,
 		CipherSuites: t.config.TLS.CipherSuites,
 		MaxVersion:   t.config.TLS.MaxVersion,
 	}

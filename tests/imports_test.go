@@ -53,6 +53,7 @@ var plan = map[string]room{
 	"proxy":      noSibling,
 	"sandbox":    noSibling,
 	"socket":     noSibling,
+	"starttls":   noSibling,
 	"status":     noSibling,
 	"tunnel":     noSibling,
 	"upstream":   noSibling,
