@@ -74,17 +74,19 @@ const (
 var failures = map[string][]string{
 	stageAccept: {reasonDescriptors, reasonOther},
 	stageLimit:  {reasonCrowded},
+	stageHeader: {header.ReasonMissing, header.ReasonInvalid, reasonTimeout, reasonShutdown, reasonClientAbort, reasonLost},
 	stageUpgrade: {
 		reasonTimeout, reasonShutdown, reasonClientAbort, reasonLost, reasonUnreachable, reasonOther,
 	},
 	stageHandshake: {
-		reasonTimeout, reasonShutdown, reasonClientAbort, reasonLost, reasonUnreachable, reasonNotTLS, reasonNoCertificate,
-		reasonVersion, reasonCipher, reasonALPN, reasonPeerAlert, reasonBadTLSMessage, reasonOther,
+		reasonTimeout, reasonShutdown, reasonClientAbort, reasonLost, reasonUnreachable, reasonNotTLS, reasonNoHeader,
+		reasonNoCertificate, reasonVersion, reasonCipher, reasonALPN, reasonPeerAlert, reasonBadTLSMessage, reasonOther,
 	},
 	stageDial: {
 		reasonTimeout, reasonShutdown, reasonRefused, reasonUnreachable, reasonReset, reasonNoSocket, reasonName,
 		reasonDescriptors, reasonPermission, reasonOther,
 	},
+	stageAnnounce: {reasonAnnounce, reasonTimeout, reasonShutdown},
 }
 
 // sidedEnds are the reasons for which a forwarded connection ends by the doing of one side, which goes before them.
