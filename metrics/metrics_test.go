@@ -97,11 +97,11 @@ func prometheusLines(t *testing.T, text string) (values, types map[string]string
 			name, kind, _ := strings.Cut(rest, " ")
 			types[name] = kind
 		} else if !strings.HasPrefix(line, "#") {
-			name, value, ok := strings.Cut(line, " ")
-			if !ok {
+			at := strings.LastIndexByte(line, ' ')
+			if at < 0 {
 				t.Fatalf("line without a value: %q", line)
 			}
-			values[name] = value
+			values[line[:at]] = line[at+1:]
 		}
 	}
 	return values, types

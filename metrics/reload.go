@@ -36,9 +36,9 @@ func newReloads(registry prometheus.Registerer) *reloads {
 // add has a tunnel's numbers exist before its first reload. What it loaded at
 // its start is as fresh as after a reload.
 func (r *reloads) add(tunnel string, now time.Time) {
-	r.total.WithLabelValues(tunnel, resultSuccess)
-	r.total.WithLabelValues(tunnel, resultFailure)
-	r.lastSuccess.WithLabelValues(tunnel).Set(seconds(now))
+	r.total.WithLabelValues(label(tunnel), resultSuccess)
+	r.total.WithLabelValues(label(tunnel), resultFailure)
+	r.lastSuccess.WithLabelValues(label(tunnel)).Set(seconds(now))
 }
 
 // seconds is a time as Prometheus has it.
@@ -51,9 +51,9 @@ func (m *Metrics) AddReloads(name string) { m.reloads.add(name, time.Now()) }
 // Reloaded records how a reload of a tunnel ended.
 func (m *Metrics) Reloaded(tunnel string, err error) {
 	if err != nil {
-		m.reloads.total.WithLabelValues(tunnel, resultFailure).Inc()
+		m.reloads.total.WithLabelValues(label(tunnel), resultFailure).Inc()
 		return
 	}
-	m.reloads.total.WithLabelValues(tunnel, resultSuccess).Inc()
-	m.reloads.lastSuccess.WithLabelValues(tunnel).Set(seconds(time.Now()))
+	m.reloads.total.WithLabelValues(label(tunnel), resultSuccess).Inc()
+	m.reloads.lastSuccess.WithLabelValues(label(tunnel)).Set(seconds(time.Now()))
 }
