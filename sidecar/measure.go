@@ -9,6 +9,7 @@ import (
 	"sallyport/metrics"
 	"sallyport/policy"
 	"sallyport/proxy"
+	"sallyport/socket"
 	"sallyport/starttls"
 )
 
@@ -50,13 +51,14 @@ func (t *tunnel) measured() metrics.Tunnel {
 	refused := denials()
 	failures := proxy.Failures()
 	failures["handshake"] = union(failures["handshake"], refused)
+	failures["dial"] = union(failures["dial"], socket.ProxyReasons())
 	failures["upgrade"] = union(failures["upgrade"], starttls.Reasons())
 	return metrics.Tunnel{
 		Name:     t.config.Name,
 		Target:   t.config.Target.String(),
 		Limit:    t.config.MaxConns,
 		Failures: failures,
-		Ends:     union(proxy.Ends(), refused, starttls.Reasons()),
+		Ends:     union(proxy.Ends(), refused, socket.ProxyReasons(), starttls.Reasons()),
 		Denials:  refused,
 		Counts:   t.server.Counts,
 		Bytes:    t.server.Bytes,
