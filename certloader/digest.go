@@ -9,18 +9,19 @@ import (
 	"path/filepath"
 )
 
-// digest tells what files hold; the digests of different content differ.
-type digest [sha256.Size]byte
+// Digest tells what files hold; the digests of different content differ. That
+// of any files is not the zero value.
+type Digest [sha256.Size]byte
 
-// digestFiles reads files to their digest, and directories with all that is in
+// DigestFiles reads files to their digest, and directories with all that is in
 // them. That one cannot be read is a content too. Only regular files are read:
 // from a pipe, reading takes away.
-func digestFiles(paths []string) digest {
+func DigestFiles(paths []string) Digest {
 	all := sha256.New()
 	for _, path := range paths {
 		fmt.Fprintf(all, "%s\n", describeFile(path))
 	}
-	return digest(all.Sum(nil))
+	return Digest(all.Sum(nil))
 }
 
 // describeFile is one line on what a file holds.

@@ -87,21 +87,21 @@ func TestDigestTellsContentsApart(t *testing.T) {
 	}
 	one, two, empty := write("one", "content"), write("two", "content"), write("empty", "")
 	missing := filepath.Join(dir, "missing")
-	seen := map[digest]string{}
+	seen := map[Digest]string{}
 	for name, paths := range map[string][]string{
 		"nothing": nil, "one": {one}, "both": {one, two}, "empty": {empty}, "empty twice": {empty, empty},
 		"missing": {missing}, "a directory": {dir}, "one and missing": {one, missing}, "missing and one": {missing, one},
 	} {
-		d := digestFiles(paths)
+		d := DigestFiles(paths)
 		if other, ok := seen[d]; ok {
 			t.Errorf("%s and %s have the same digest", name, other)
 		}
 		seen[d] = name
-		if d != digestFiles(paths) {
+		if d != DigestFiles(paths) {
 			t.Errorf("%s: the digest changes by itself", name)
 		}
 	}
-	if digestFiles([]string{one}) != digestFiles([]string{two}) {
+	if DigestFiles([]string{one}) != DigestFiles([]string{two}) {
 		t.Error("the same content in another file has another digest")
 	}
 }

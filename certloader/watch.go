@@ -36,14 +36,14 @@ func Watch(provider Provider, paths []string, log *slog.Logger) Provider {
 		return provider
 	}
 	directories := watchDirectories(paths, log)
-	return newWatched(provider, func() digest { return digestFiles(paths) }, directories)
+	return newWatched(provider, func() Digest { return DigestFiles(paths) }, directories)
 }
 
 // watched is a Provider with files that are watched. Its goroutine ends with
 // Close.
 type watched struct {
 	provider Provider
-	digest   func() digest // of the files as they are
+	digest   func() Digest // of the files as they are
 	hinter   hinter
 	changed  chan struct{}
 
@@ -51,7 +51,7 @@ type watched struct {
 	running sync.WaitGroup
 
 	loading sync.Mutex // held while the provider loads
-	loaded  digest     // of the files that it loaded last
+	loaded  Digest     // of the files that it loaded last
 }
 
 // hinter tells when to look at the files.
@@ -65,7 +65,7 @@ type hinter interface {
 	close()
 }
 
-func newWatched(provider Provider, digest func() digest, hinter hinter) *watched {
+func newWatched(provider Provider, digest func() Digest, hinter hinter) *watched {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &watched{provider: provider, digest: digest, hinter: hinter, changed: make(chan struct{}, 1), cancel: cancel}
 	w.running.Go(func() { w.run(ctx) })
@@ -152,7 +152,7 @@ func (w *watched) differs() bool {
 	now := w.digest()
 	w.loading.Lock()
 	defer w.loading.Unlock()
-	return w.loaded != (digest{}) && now != w.loaded
+	return w.loaded != (Digest{}) && now != w.loaded
 }
 
 // loads reports whether the provider would load now.

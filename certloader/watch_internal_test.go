@@ -33,9 +33,9 @@ func (w *workshop) hints() <-chan struct{}   { return w.hint }
 func (*workshop) follow()                    {}
 func (*workshop) close()                     {}
 
-func (w *workshop) digest() digest {
+func (w *workshop) digest() Digest {
 	content := w.content.Load()
-	return digest{1, byte(content), byte(content >> 8)}
+	return Digest{1, byte(content), byte(content >> 8)}
 }
 
 // write changes the content and tells of it.

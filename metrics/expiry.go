@@ -9,10 +9,11 @@ import (
 
 // Certificate is a certificate in use.
 type Certificate struct {
-	Role     string // "identity", "intermediate" or "ca"
-	Subject  string
-	Serial   string
-	NotAfter time.Time
+	Role    string // "identity", "intermediate" or "ca"
+	Subject string
+	Serial  string
+
+	NotBefore, NotAfter time.Time
 }
 
 // CRL is a revocation list in use.
@@ -24,6 +25,8 @@ type CRL struct {
 var (
 	descNotAfter = prometheus.NewDesc("sallyport_certificate_not_after_timestamp_seconds",
 		"When a certificate in use expires.", []string{"tunnel", "role", "subject", "serial"}, nil)
+	descNotBefore = prometheus.NewDesc("sallyport_certificate_not_before_timestamp_seconds",
+		"When the validity of a certificate in use began.", []string{"tunnel", "role", "subject", "serial"}, nil)
 	descNextUpdate = prometheus.NewDesc("sallyport_crl_next_update_timestamp_seconds",
 		"When a revocation list in use has to be replaced.", []string{"tunnel", "issuer"}, nil)
 )
@@ -33,17 +36,19 @@ var (
 type identities struct{ tunnel Tunnel }
 
 // Describe sends nothing, which makes the collector unchecked: each tunnel has
-// one, and all of them tell of the same two metrics.
+// one, and all of them tell of the same metrics.
 func (identities) Describe(chan<- *prometheus.Desc) {}
 
 // Collect sends what the tunnel holds now.
 func (i identities) Collect(out chan<- prometheus.Metric) {
-	ends := newEnds(descNotAfter)
+	begins, ends := newEnds(descNotBefore), newEnds(descNotAfter)
 	if i.tunnel.Certificates != nil {
 		for _, c := range i.tunnel.Certificates() {
+			begins.add(c.NotBefore, i.tunnel.Name, c.Role, c.Subject, c.Serial)
 			ends.add(c.NotAfter, i.tunnel.Name, c.Role, c.Subject, c.Serial)
 		}
 	}
+	begins.send(out)
 	ends.send(out)
 	ends = newEnds(descNextUpdate)
 	if i.tunnel.CRLs != nil {

@@ -35,10 +35,10 @@ func TestScrapesTellWhenEverythingInUseRunsOut(t *testing.T) {
 	at := time.Unix(1e9, 0)
 	m := newMetrics(t, "ghostunnel")
 	held := []Certificate{
-		{Role: "identity", Subject: "CN=a", Serial: "1", NotAfter: at},
-		{Role: "ca", Subject: "CN=ca", Serial: "2", NotAfter: at.Add(2 * time.Second)},
-		{Role: "ca", Subject: "CN=ca", Serial: "2", NotAfter: at.Add(time.Second)},
-		{Role: "ca", Subject: "CN=\xff\"\n", Serial: "3", NotAfter: at},
+		{Role: "identity", Subject: "CN=a", Serial: "1", NotBefore: at.Add(-time.Second), NotAfter: at},
+		{Role: "ca", Subject: "CN=ca", Serial: "2", NotBefore: at, NotAfter: at.Add(2 * time.Second)},
+		{Role: "ca", Subject: "CN=ca", Serial: "2", NotBefore: at, NotAfter: at.Add(time.Second)},
+		{Role: "ca", Subject: "CN=\xff\"\n", Serial: "3", NotBefore: at, NotAfter: at},
 	}
 	m.AddTunnel(Tunnel{
 		Name:         "one",
@@ -53,6 +53,10 @@ func TestScrapesTellWhenEverythingInUseRunsOut(t *testing.T) {
 		"sallyport_certificate_not_after_timestamp_seconds{role=\"ca\",serial=\"3\",subject=\"CN=\ufffd\\\"\\n\",tunnel=\"one\"} 1e+09",
 		`sallyport_certificate_not_after_timestamp_seconds{role="identity",serial="1",subject="CN=a",tunnel="one"} 1e+09`,
 		`sallyport_certificate_not_after_timestamp_seconds{role="identity",serial="1",subject="CN=a",tunnel="two"} 1e+09`,
+		`sallyport_certificate_not_before_timestamp_seconds{role="ca",serial="2",subject="CN=ca",tunnel="one"} 1e+09`,
+		"sallyport_certificate_not_before_timestamp_seconds{role=\"ca\",serial=\"3\",subject=\"CN=\ufffd\\\"\\n\",tunnel=\"one\"} 1e+09",
+		`sallyport_certificate_not_before_timestamp_seconds{role="identity",serial="1",subject="CN=a",tunnel="one"} 9.99999999e+08`,
+		`sallyport_certificate_not_before_timestamp_seconds{role="identity",serial="1",subject="CN=a",tunnel="two"} 9.99999999e+08`,
 		`sallyport_crl_next_update_timestamp_seconds{issuer="CN=ca",tunnel="one"} 1e+09`,
 	}
 	got := append(ownLines(t, m, "_certificate_"), ownLines(t, m, "_crl_")...)
@@ -63,6 +67,18 @@ func TestScrapesTellWhenEverythingInUseRunsOut(t *testing.T) {
 	held = held[:1]
 	if got := ownLines(t, m, `role="ca"`); len(got) > 0 {
 		t.Errorf("certificates that are gone are still told of: %q", got)
+	}
+}
+
+func TestScrapesTellOfFilesThatAreNotInUse(t *testing.T) {
+	t.Parallel()
+	m, differ := newMetrics(t, "ghostunnel"), false
+	m.AddTunnel(Tunnel{Name: "one", Pending: func() bool { return differ }})
+	for _, want := range []string{`sallyport_reload_pending{tunnel="one"} 0`, `sallyport_reload_pending{tunnel="one"} 1`} {
+		if diff := cmp.Diff([]string{want}, ownLines(t, m, "_reload_pending")); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		differ = true
 	}
 }
 

@@ -38,9 +38,9 @@
 //	sallyport_peer_connections_total{identity}
 //	sallyport_dial_duration_seconds, _dial_failures_total{target,reason}
 //	sallyport_target_up{target}
-//	sallyport_certificate_not_after_timestamp_seconds{role,subject,serial}
+//	sallyport_certificate_not_after_timestamp_seconds{role,subject,serial}, _not_before_…
 //	sallyport_crl_next_update_timestamp_seconds{issuer}
-//	sallyport_reload_total{result}, _reload_last_success_timestamp_seconds
+//	sallyport_reload_total{result}, _reload_last_success_timestamp_seconds, _reload_pending
 //
 // and sallyport_build_info{version,revision,goversion} with client_golang's
 // metrics of the Go runtime and of the process.

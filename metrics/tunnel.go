@@ -21,6 +21,7 @@ type Tunnel struct {
 	Counts   func() (open, total int64) // connections in hand, and accepted so far
 	Bytes    func() (in, out int64)     // that target and client were sent so far
 	Draining func() bool                // no more are accepted
+	Pending  func() bool                // its files hold something else than what is in use
 
 	// TargetUp is what is known of the target without asking it.
 	TargetUp func() (up, known bool)
@@ -45,6 +46,8 @@ var (
 		"Bytes that were forwarded: in is to the target, out is to the client; it moves while connections live.", "direction")
 	descTargetUp = tunnelDesc("sallyport_target_up",
 		"Whether the target was up when the status port was last asked for its health; left out when that is long ago.", "target")
+	descPending = tunnelDesc("sallyport_reload_pending",
+		"1 while the files of identity, trust, lists and policy hold something else than what is in use.")
 	descDraining = tunnelDesc("sallyport_draining", "1 when no more connections are accepted and the open ones are waited for.")
 )
 
@@ -76,6 +79,9 @@ func (s states) Collect(out chan<- prometheus.Metric) {
 	}
 	if s.tunnel.Draining != nil {
 		send(descDraining, prometheus.GaugeValue, truth(s.tunnel.Draining()))
+	}
+	if s.tunnel.Pending != nil {
+		send(descPending, prometheus.GaugeValue, truth(s.tunnel.Pending()))
 	}
 	if s.tunnel.TargetUp != nil {
 		if up, known := s.tunnel.TargetUp(); known {

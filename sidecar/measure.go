@@ -63,6 +63,7 @@ func (t *tunnel) measured() metrics.Tunnel {
 		Counts:   t.server.Counts,
 		Bytes:    t.server.Bytes,
 		Draining: t.server.Draining,
+		Pending:  func() bool { return t.pending.differ.Load() },
 		TargetUp: func() (up, known bool) {
 			at, err := t.check.Latest()
 			return err == nil, time.Since(at) < upFor
@@ -70,7 +71,7 @@ func (t *tunnel) measured() metrics.Tunnel {
 		Certificates: func() []metrics.Certificate {
 			var out []metrics.Certificate
 			for _, c := range t.source.Certificates() {
-				out = append(out, metrics.Certificate{Role: c.Role, Subject: c.Subject, Serial: c.Serial, NotAfter: c.NotAfter})
+				out = append(out, metrics.Certificate{Role: c.Role, Subject: c.Subject, Serial: c.Serial, NotBefore: c.X509.NotBefore, NotAfter: c.NotAfter})
 			}
 			return out
 		},

@@ -33,6 +33,9 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	if s.netstat != nil {
 		serving.Go(func() { s.netstat.Run(watching) }) // to the end of the drain, as the status port
 	}
+	if s.metrics != nil {
+		serving.Go(func() { s.watchPending(watching) })
+	}
 	s.state.Listening()
 	sending := s.send()
 	stopNotices := s.sendNotices()

@@ -28,6 +28,8 @@ type tunnel struct {
 	listener net.Listener  // nil until listen; the server closes it
 	owner    *socket.Owner // of the listener's file; nil: the process
 
+	pending *pending // what its files hold
+
 	log *slog.Logger
 }
 
@@ -37,6 +39,7 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 	if err := resolve(ctx, c); err != nil {
 		return nil, err
 	}
+	files := newPending(loadedFiles(c))
 	owner, err := lookUpOwner(c)
 	if err != nil {
 		return nil, err
@@ -68,7 +71,7 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 	if c.Identity.PKCS11.Module != "" {
 		gate = nil // to wait for the signature of a token is not to compute, and must not keep others from it
 	}
-	t := &tunnel{config: c, source: source, policy: asked, proxy: via, owner: owner, log: log}
+	t := &tunnel{config: c, source: source, policy: asked, proxy: via, owner: owner, pending: files, log: log}
 	t.server = &proxy.Server{
 		HandshakeTimeout: c.ConnectTimeout,
 		DialTimeout:      c.ConnectTimeout,
@@ -149,7 +152,12 @@ func lookUpOwner(c *config.Tunnel) (*socket.Owner, error) {
 // thing that succeeds or fails, the policy is another, and what is for a proxy a third: none has to wait for another to be
 // mended. The policy goes last, after what watches its files has noted what is in them.
 func (t *tunnel) reload(ctx context.Context) error {
-	return errors.Join(t.reloadSource(ctx), t.proxy.reload(ctx), t.reloadPolicy(ctx))
+	before := t.pending.now()
+	err := errors.Join(t.reloadSource(ctx), t.proxy.reload(ctx), t.reloadPolicy(ctx))
+	if err == nil {
+		t.pending.succeeded(before)
+	}
+	return err
 }
 
 func (t *tunnel) reloadSource(ctx context.Context) error {
