@@ -68,7 +68,7 @@ type Options struct {
 	// once, by the first POST to /_shutdown. If it is nil, there is no such path.
 	Shutdown func()
 
-	// Token is what everything but /livez and /readyz asks for, as
+	// Token is what everything but /, /livez and /readyz asks for, as
 	// "Authorization: Bearer TOKEN"; without it the answer is 401. If it is nil,
 	// everybody is answered.
 	Token *Token
@@ -127,6 +127,7 @@ func New(o Options) http.Handler {
 	}
 
 	mux := http.NewServeMux()
+	mux.Handle("GET /{$}", home())
 	mux.HandleFunc("GET /_status", p.status)
 	mux.HandleFunc("GET /_connections", p.connections)
 	mux.HandleFunc("GET /livez", p.live)

@@ -94,10 +94,11 @@ func (t *Token) is(text string) bool {
 
 // required has h answer those alone who know the token. The others get 401 (RFC
 // 6750, section 3), whether what they asked for exists or not; but /livez and
-// /readyz tell nothing worth hiding, and those who ask them have no secrets.
+// /readyz tell nothing worth hiding, and those who ask them have no secrets. The page
+// at / tells nothing at all: a browser brings no token before there is one to ask for it.
 func (t *Token) required(h http.Handler, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/livez" || r.URL.Path == "/readyz" {
+		if r.URL.Path == "/livez" || r.URL.Path == "/readyz" || r.URL.Path == "/" {
 			h.ServeHTTP(w, r)
 			return
 		}

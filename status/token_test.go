@@ -169,7 +169,9 @@ func TestWhatNeedsAToken(t *testing.T) {
 		{"OPTIONS", "/_shutdown", 401, 405},
 		{"GET", "/_connections", 401, 200},
 		{"GET", "/nothing", 401, 404},
-		{"GET", "/", 401, 404},
+		{"GET", "/", 200, 200},
+		{"GET", "/?/_status", 200, 200},
+		{"POST", "/", 405, 405},
 		// Ways around what is asked for.
 		{"GET", "/livez/", 401, 404},
 		{"GET", "//livez", 401, 307},
