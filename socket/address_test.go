@@ -2,6 +2,8 @@ package socket
 
 import (
 	"encoding/json"
+	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -34,7 +36,8 @@ func TestParseAddress(t *testing.T) {
 		{name: "UNIX path", text: "unix:/run/app.sock", network: "unix", path: "/run/app.sock", local: true},
 		{name: "UNIX path with colon", text: "unix:a:b", network: "unix", path: "a:b", local: true},
 		{name: "abstract UNIX name", text: "unix:@app", network: "unix", path: "@app", local: true},
-		{name: "longest UNIX path", text: "unix:" + strings.Repeat("p", 107), network: "unix", path: strings.Repeat("p", 107), local: true},
+		{name: "relative UNIX path", text: "unix:run/app.sock", network: "unix", path: "run/app.sock", local: true},
+		{name: "longest UNIX path", text: "unix:" + strings.Repeat("p", maxPath), network: "unix", path: strings.Repeat("p", maxPath), local: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -91,7 +94,7 @@ func TestParseAddressErrors(t *testing.T) {
 		{"other alphabet", "müller.example:80", `character 'ü' in the host name; write HOST:PORT, with other alphabets as xn--`},
 		{"host too long", strings.Repeat("h", 254) + ":80", "host name of 254 bytes is too long; the limit is 253"},
 		{"unix without path", "unix:", "unix: without a path; write unix:PATH"},
-		{"unix path too long", "unix:" + strings.Repeat("p", 108), "path of 108 bytes is too long for a UNIX socket; use at most 107"},
+		{"unix path too long", "unix:" + strings.Repeat("p", maxPath+1), fmt.Sprintf("path of %d bytes is too long for a UNIX socket; use at most %d", maxPath+1, maxPath)},
 		{"zero byte in the path", "unix:/a\x00b", "control character in the path of a UNIX socket"},
 	}
 	for _, tt := range tests {
@@ -108,6 +111,60 @@ func TestParseAddressErrors(t *testing.T) {
 				t.Errorf("an address came with the error: %v", a)
 			}
 		})
+	}
+}
+
+func TestParseListenAddress(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ name, text, network string }{
+		{"systemd", "systemd:web", "systemd"},
+		{"systemd's name for a unit's socket", "systemd:web.socket", "systemd"},
+		{"a number is a name", "systemd:80", "systemd"},
+		{"launchd", "launchd:Listeners", "launchd"},
+		{"the longest name", "systemd:" + strings.Repeat("n", 255), "systemd"},
+		{"TCP as ever", "localhost:80", "tcp"},
+		{"UNIX as ever", "unix:/s", "unix"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			a, err := ParseListenAddress(tt.text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			activated := tt.network == "systemd" || tt.network == "launchd"
+			if a.Network() != tt.network || a.String() != tt.text || !a.IsLocal() || a.IsActivated() != activated {
+				t.Errorf("got network %q, text %q, local %v, activated %v", a.Network(), a, a.IsLocal(), a.IsActivated())
+			}
+			if activated && (a.Host() != "" || a.Port() != 0 || a.Path() != "" || a.IsFile()) {
+				t.Errorf("got host %q, port %d, path %q", a.Host(), a.Port(), a.Path())
+			}
+		})
+	}
+	for text, want := range map[string]string{
+		"systemd:":                            "systemd: without a name; write systemd:NAME",
+		"launchd:":                            "launchd: without a name; write launchd:NAME",
+		"systemd:a:b":                         "colon in the name of a socket from systemd, which none can have; write systemd:NAME",
+		"systemd:a\nb":                        "control character in the name of a socket from systemd",
+		"systemd:" + strings.Repeat("n", 256): "name of 256 bytes is too long for a socket from systemd; use at most 255",
+		"localhost":                           "no port; write HOST:PORT, or unix:PATH for a UNIX socket",
+	} {
+		if a, err := ParseListenAddress(text); err == nil || err.Error() != want || !a.IsZero() {
+			t.Errorf("%q: got %v, %v; want the error %q", text, a, err, want)
+		}
+	}
+}
+
+func TestNamesInLinuxsAbstractNamespaceHaveNoFile(t *testing.T) {
+	t.Parallel()
+	if a := parse(t, "unix:@app"); a.IsFile() != (runtime.GOOS != "linux") {
+		t.Errorf("%v: IsFile() = %v on %s", a, a.IsFile(), runtime.GOOS)
+	}
+	if a := parse(t, "unix:./@app"); !a.IsFile() {
+		t.Errorf("%v has no file", a)
+	}
+	if _, err := ParseAddress("unix:@"); runtime.GOOS == "linux" && (err == nil || err.Error() != "unix:@ without a name; write unix:@NAME") {
+		t.Errorf("unix:@ gives %v", err)
 	}
 }
 
@@ -143,13 +200,17 @@ func TestAddressAsText(t *testing.T) {
 
 func FuzzParseAddress(f *testing.F) {
 	for _, text := range []string{
-		"localhost:80", ":80", "[::1]:80", "[fe80::1%eth0]:80", "unix:/a", "unix:@a", "a:http", "0:00001", "[::ffff:1.2.3.4]:1", "a:b:c", "http://a:1", "[]:1", "unix:",
+		"systemd:web", "launchd:web", "systemd:80", "systemd:", "unix:@", "systemd:a:b", "localhost:80", ":80", "[::1]:80", "[fe80::1%eth0]:80", "unix:/a", "unix:@a", "a:http", "0:00001", "[::ffff:1.2.3.4]:1", "a:b:c", "http://a:1", "[]:1", "unix:",
 	} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		a, err := ParseAddress(text)
+		a, err := ParseListenAddress(text)
+		target, targetErr := ParseAddress(text)
 		if err != nil {
+			if targetErr == nil {
+				t.Errorf("%q: can be dialled, but not listened on: %v", text, err)
+			}
 			if !a.IsZero() {
 				t.Errorf("%q: an address came with the error: %v", text, a)
 			}
@@ -158,12 +219,26 @@ func FuzzParseAddress(f *testing.F) {
 			}
 			return
 		}
-		again, err := ParseAddress(a.String())
+		if a.IsActivated() {
+			// systemd:80 is a host to dial.
+			if targetErr == nil && target.Network() != "tcp" {
+				t.Errorf("%q: can be dialled as %v", text, target)
+			}
+		} else if target != a || targetErr != nil {
+			t.Errorf("%q: is %v to listen on and %v, %v to dial", text, a, target, targetErr)
+		}
+		again, err := ParseListenAddress(a.String())
 		if err != nil || again != a {
 			t.Errorf("%q is written %q, which reads as %v, %v", text, a.String(), again, err)
 		}
-		if isUNIX := a.Path() != ""; isUNIX == (a.Port() != 0) {
-			t.Errorf("%q has path %q and port %d; want exactly one", text, a.Path(), a.Port())
+		kinds := 0
+		for _, is := range []bool{a.Path() != "", a.Port() != 0, a.IsActivated()} {
+			if is {
+				kinds++
+			}
+		}
+		if kinds != 1 {
+			t.Errorf("%q has path %q, port %d, and IsActivated() is %v; want exactly one", text, a.Path(), a.Port(), a.IsActivated())
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,12 +18,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// parse is ParseAddress for addresses that are right by construction.
+// parse is ParseListenAddress for addresses that are right by construction.
 func parse(t *testing.T, text string) Address {
 	t.Helper()
-	a, err := ParseAddress(text)
+	a, err := ParseListenAddress(text)
 	if err != nil {
-		t.Fatalf("ParseAddress(%q): %v", text, err)
+		t.Fatalf("ParseListenAddress(%q): %v", text, err)
 	}
 	return a
 }
@@ -95,7 +96,31 @@ func TestListenAndDial(t *testing.T) {
 		{"every interface", func(t *testing.T) Address {
 			return Address{network: "tcp", port: freePort(t, "127.0.0.1").port}
 		}},
+		{"IPv6 with a zone", func(t *testing.T) Address {
+			lo, err := net.InterfaceByIndex(1)
+			if err != nil || lo.Flags&net.FlagLoopback == 0 {
+				t.Skip("the first interface is not the loopback one here")
+			}
+			return freePort(t, "::1%"+lo.Name)
+		}},
 		{"UNIX", unixPath},
+		{"UNIX, relative", func(t *testing.T) Address {
+			dir, err := os.Getwd()
+			if err != nil {
+				t.Fatal(err)
+			}
+			path, err := filepath.Rel(dir, unixPath(t).Path())
+			if err != nil {
+				t.Skip(err)
+			}
+			return parse(t, "unix:"+path)
+		}},
+		{"UNIX, abstract", func(t *testing.T) Address {
+			if runtime.GOOS != "linux" {
+				t.Skip("the abstract namespace is Linux's")
+			}
+			return parse(t, "unix:@"+unixPath(t).Path())
+		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -103,6 +128,15 @@ func TestListenAndDial(t *testing.T) {
 			a := tt.addr(t)
 			roundTrip(t, listen(t, a), a)
 		})
+	}
+}
+
+func TestEveryInterfaceIsIPv4AndIPv6(t *testing.T) {
+	t.Parallel()
+	a := Address{network: "tcp", port: freePort(t, "::").port}
+	ln := listen(t, a)
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		roundTrip(t, ln, Address{network: "tcp", host: host, port: a.port})
 	}
 }
 
