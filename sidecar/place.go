@@ -3,12 +3,26 @@ package sidecar
 import (
 	"fmt"
 	"net"
+
+	"sallyport/socket"
 )
 
 // place is where a listener ended up, and the flag that put it there.
 type place struct {
 	flag string
 	addr net.Addr
+}
+
+// found is an address as its flag has it or, if the service manager was to choose, where the listener is.
+func found(a socket.Address, ln net.Listener) string {
+	switch at := ln.Addr(); {
+	case !a.IsActivated():
+		return a.String()
+	case at.Network() == "unix":
+		return "unix:" + at.String()
+	default:
+		return at.String()
+	}
 }
 
 // distinct refuses two listeners on one TCP port. SO_REUSEPORT lets them bind, and the system would hand each connection to

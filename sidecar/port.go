@@ -76,13 +76,14 @@ func (s *Sidecar) portOptions() certloader.ServerOptions {
 
 // url says where the status port is, as curl takes it for TCP.
 func (p *port) url() string {
+	at := found(p.address, p.listener)
 	switch {
-	case p.address.Network() != "tcp":
-		return p.address.String()
+	case p.listener.Addr().Network() != "tcp":
+		return at
 	case p.tls:
-		return "https://" + p.address.String()
+		return "https://" + at
 	}
-	return "http://" + p.address.String()
+	return "http://" + at
 }
 
 // serve blocks until close, or until the listener gives up; the latter is an error.

@@ -22,7 +22,7 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	for _, t := range s.tunnels {
 		serving.Go(func() { s.report(s.wrap(t.name(), t.serve())) })
 		s.log.Info("listening", "tunnel", t.config.Name, "mode", string(t.config.Mode),
-			"listen", t.config.Listen.String(), "target", t.config.Target.String())
+			"listen", found(t.config.Listen, t.listener), "target", t.config.Target.String())
 	}
 	if s.port != nil {
 		serving.Go(func() { s.report(s.port.serve()) })

@@ -25,6 +25,7 @@ redis-cli                                 redis-tools
 softhsm2-util                             softhsm2
 pkcs11-tool                               opensc
 keytool                                   default-jre-headless
+systemd-socket-activate                   systemd
 tinyproxy                                 tinyproxy
 squid                                     squid-openssl
 danted                                    dante-server
