@@ -104,6 +104,7 @@ func Parse(args []string, env func(string) (string, bool), out io.Writer, versio
 	if err := d.setDefaults(); err != nil {
 		return nil, err
 	}
+	d.sidecar.Log.JournalStream, _ = env("JOURNAL_STREAM")
 	if d.sidecar.Manager, err = newManager(env); err != nil {
 		return nil, err
 	}

@@ -408,6 +408,7 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		{leastServer, "--log-level debug", func(s *Sidecar, _ *Tunnel) { s.Log.Level = slog.LevelDebug }},
 		{leastServer, "--log-level warn", func(s *Sidecar, _ *Tunnel) { s.Log.Level = slog.LevelWarn }},
 		{leastServer, "--log-level error", func(s *Sidecar, _ *Tunnel) { s.Log.Level = slog.LevelError }},
+		{leastServer, "--syslog", func(s *Sidecar, _ *Tunnel) { s.Log.Syslog = true }},
 	}
 	tried := make(map[string]bool)
 	for _, tt := range tests {

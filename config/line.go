@@ -253,9 +253,6 @@ func unknownFlag(text, command string) error {
 			names = append(names, "--"+s.name)
 		}
 	}
-	if among&inTunnel != 0 && isUnsupported(text) {
-		return fmt.Errorf("%s: not supported by this version; see %s", text, see)
-	}
 	if name := nearest(text, names); name != "" {
 		return fmt.Errorf("unknown flag %q; did you mean %s?", text, name)
 	}

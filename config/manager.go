@@ -11,13 +11,11 @@ import (
 )
 
 // Manager is what a service manager has said, in the environment, to the
-// process that it has started. systemd does so (sd_notify(3),
-// sd_watchdog_enabled(3), systemd.exec(5)), and with it whatever speaks as it
-// does. The zero value is that there is none, as on every system but Linux.
+// process that it has started, as systemd does (sd_notify(3),
+// sd_watchdog_enabled(3)). The zero value is that there is none, as on every system but Linux.
 type Manager struct {
-	NotifySocket  string        // where it wants to hear of the process: a path, or @ and an abstract name; "": nowhere
-	Watchdog      time.Duration // how long without a sign of life it takes for hung; 0: it does not look
-	JournalStream string        // "DEVICE:INODE" of what standard output or standard error are, if that is the journal
+	NotifySocket string        // where it wants to hear of the process: a path, or @ and an abstract name; "": nowhere
+	Watchdog     time.Duration // how long without a sign of life it takes for hung; 0: it does not look
 }
 
 // LogValue is the manager for the log.
@@ -25,7 +23,6 @@ func (m Manager) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("notify_socket", m.NotifySocket),
 		slog.Duration("watchdog", m.Watchdog),
-		slog.String("journal_stream", m.JournalStream),
 	)
 }
 
@@ -35,7 +32,6 @@ func newManager(env func(string) (string, bool)) (m Manager, err error) {
 		return m, nil
 	}
 	m.NotifySocket, _ = env("NOTIFY_SOCKET")
-	m.JournalStream, _ = env("JOURNAL_STREAM")
 	if pid, _ := env("WATCHDOG_PID"); m.NotifySocket == "" || pid != "" && pid != strconv.Itoa(os.Getpid()) {
 		return m, nil // there is nobody to tell, or it is another process that is looked at
 	}

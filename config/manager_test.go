@@ -28,7 +28,6 @@ func TestManagerIsWhatTheEnvironmentSays(t *testing.T) {
 		{env: "NOTIFY_SOCKET=@n WATCHDOG_USEC=1500000 WATCHDOG_PID=" + own, want: Manager{NotifySocket: "@n", Watchdog: 1500 * time.Millisecond}},
 		{env: "NOTIFY_SOCKET=@n WATCHDOG_USEC=1500000 WATCHDOG_PID=1", want: Manager{NotifySocket: "@n"}},
 		{env: "WATCHDOG_USEC=1500000"},
-		{env: "JOURNAL_STREAM=9:12345", want: Manager{JournalStream: "9:12345"}},
 		{env: "NOTIFY_SOCKET=@n WATCHDOG_USEC=1s", err: `WATCHDOG_USEC "1s": ` + wrong},
 		{env: "NOTIFY_SOCKET=@n WATCHDOG_USEC=0", err: `WATCHDOG_USEC "0": ` + wrong},
 		{env: "NOTIFY_SOCKET=@n WATCHDOG_USEC=99999999999999999999", err: `WATCHDOG_USEC "99999999999999999999": ` + wrong},

@@ -582,6 +582,11 @@ var settings = []setting{
 		set:  one(func(d *draft) *slog.Level { return &d.sidecar.Log.Level }, parseLogLevel),
 	},
 	{
+		name: "syslog", commands: inTunnel, group: groupLogging,
+		help: "log to the system's log, at /dev/log, rather than to standard output",
+		set:  one(func(d *draft) *bool { return &d.sidecar.Log.Syslog }, parseSyslog),
+	},
+	{
 		name: "log-sample", commands: inTunnel, group: groupLogging, value: "N", initial: "1",
 		help: "log the opening and closing of one in N connections; failures always",
 		set:  one(func(d *draft) *int { return &d.sidecar.Log.Sample }, parsePositiveCount),

@@ -103,12 +103,17 @@ const (
 	LogJSON LogFormat = "json" // slog.JSONHandler's objects
 )
 
-// Log says what is logged to standard output, and how.
+// Log says what is logged, and how: to standard output, or to the system's log.
 type Log struct {
 	Format LogFormat
 	Level  slog.Level
 	Quiet  Quiet
-	Sample int // one in so many connections is logged when it opens and closes
+	Sample int  // one in so many connections is logged when it opens and closes
+	Syslog bool // to the system's log
+
+	// JournalStream is what systemd says that standard output, or standard
+	// error, is if it leads to the journal: "DEVICE:INODE" (systemd.exec(5)).
+	JournalStream string
 }
 
 // LogValue is the way of logging for the log.
@@ -117,6 +122,7 @@ func (l Log) LogValue() slog.Value {
 		slog.String("format", string(l.Format)),
 		slog.String("level", l.Level.String()),
 		slog.Any("quiet", l.Quiet),
+		slog.Bool("syslog", l.Syslog),
 		slog.Int("sample", l.Sample),
 	)
 }

@@ -346,6 +346,14 @@ func parseLogFormat(text string) (LogFormat, error) {
 	return "", errors.New("unknown format; use text or json")
 }
 
+func parseSyslog(text string) (bool, error) {
+	on, err := parseSwitch(text)
+	if on && runtime.GOOS == "windows" {
+		return false, errors.New("this system has no syslog; leave it out to log to standard output")
+	}
+	return on, err
+}
+
 func parseLogLevel(text string) (slog.Level, error) {
 	switch text {
 	case "debug":

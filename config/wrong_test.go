@@ -61,8 +61,6 @@ func TestWrongCombinations(t *testing.T) {
 		{leastServer + " --allow-all=true", "--allow-all: a switch takes no value; write --allow-all, or --no-allow-all to turn it off"},
 		{leastServer + " --no-skip-resolve=", "--no-skip-resolve: a switch takes no value; write --skip-resolve, or --no-skip-resolve to turn it off"},
 		{"certs init --force=yes", "--force: a switch takes no value; write --force, or --no-force to turn it off"},
-		{leastServer + " --no-syslog", "--no-syslog: not supported by this version; see sallyport server --help"},
-		{"--syslog", "--syslog: not supported by this version; see sallyport --help"},
 		{"certs init d --alpn h2", "--alpn: not a flag of sallyport certs init, but of sallyport server and sallyport client"},
 		{leastServer + " --listen :1", "--listen: given twice; it takes one value"},
 		{leastServer + " --skip-resolve --skip-resolve", "--skip-resolve: given twice; it takes one value"},

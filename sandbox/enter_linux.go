@@ -68,6 +68,10 @@ func (s *ruleset) paths(r Rules) {
 			s.home(path, connecting)
 		}
 	}
+	if r.SystemLog {
+		s.home("/dev/log", connecting) // systemd's is a link
+		s.path(devices, connecting)    // another is made anew there, and there are no other sockets
+	}
 	system := readAlways()
 	if r.Resolver {
 		system = append(system, resolverFiles()...)

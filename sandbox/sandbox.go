@@ -56,6 +56,9 @@ type Rules struct {
 	// Proxies lets HTTP clients connect to the proxies that $HTTP_PROXY and $HTTPS_PROXY name.
 	Proxies bool
 
+	// SystemLog lets the process connect to what listens at /dev/log, and again to what does after a restart.
+	SystemLog bool
+
 	// Itself lets the process read what /proc tells about it, for its metrics and profiles.
 	Itself bool
 }

@@ -25,7 +25,10 @@ const netstatKeepAlive = 15 * time.Second
 // for good, if the configuration wants that. Log lines go to out. Requests in progress are answered before it returns; an error
 // names the flag at fault.
 func Netstat(ctx context.Context, c *config.Netstat, out io.Writer) error {
-	log := newLogger(c.Log, out)
+	log, _, err := newLogger(c.Log, out) // to out: there is nothing to be let go of
+	if err != nil {
+		return err
+	}
 	activation := socket.Activated()
 	ln, err := socket.Listen(ctx, c.Listen, socket.ListenOptions{KeepAlive: netstatKeepAlive, Activation: activation})
 	_, _ = activation.Close() // what else was handed over is of no use here

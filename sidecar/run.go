@@ -55,7 +55,7 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 		unwatch()
 		serving.Wait()
 		s.log.Info("stopped")
-		return err
+		return errors.Join(err, s.logged())
 	})
 	return errors.Join(failure, err, closing)
 }

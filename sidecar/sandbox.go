@@ -67,6 +67,7 @@ func confinement(c *config.Sidecar) sandbox.Rules {
 	r.dial(c.Metrics.Graphite)
 	r.url(c.Metrics.URL)
 	r.manager(c.Manager)
+	r.SystemLog = c.Log.Syslog
 	for i := range c.Tunnels {
 		t := &c.Tunnels[i]
 		r.listen(t.Listen)

@@ -45,6 +45,7 @@ func TestConfinementIsWhatTheConfigurationNames(t *testing.T) {
 	}{
 		{server + "--cert c --key k", pair},
 		{server + "--cert c --key k --no-watch-files", pair},
+		{server + "--cert c --key k --syslog", with(pair, func(r *sandbox.Rules) { r.SystemLog = true })},
 		{server + "--cert c --key k --status http://127.0.0.1:6060", with(pair, func(r *sandbox.Rules) {
 			r.Itself, r.BindPorts = true, []uint16{6060, 8443}
 		})},

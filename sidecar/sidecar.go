@@ -42,6 +42,7 @@ type Build struct {
 type Sidecar struct {
 	config  *config.Sidecar
 	log     *slog.Logger
+	logged  func() error // lets go of where the log goes
 	state   *status.State
 	tunnels []*tunnel
 	metrics *metrics.Metrics // nil when nothing would read them
@@ -58,9 +59,14 @@ type Sidecar struct {
 // lines go to out. When the context ends first, its cause is the error. An error names the flag at fault and leaves nothing
 // open, but what cannot be interrupted.
 func New(ctx context.Context, cfg *config.Sidecar, build Build, out io.Writer) (*Sidecar, error) {
+	log, logged, err := newLogger(cfg.Log, out)
+	if err != nil {
+		return nil, err
+	}
 	s := &Sidecar{
 		config:   cfg,
-		log:      newLogger(cfg.Log, out),
+		log:      log,
+		logged:   logged,
 		state:    status.NewState(),
 		shutdown: make(chan struct{}, 1),
 		failed:   make(chan error, len(cfg.Tunnels)+1),
@@ -69,7 +75,7 @@ func New(ctx context.Context, cfg *config.Sidecar, build Build, out io.Writer) (
 	go func() {
 		err := s.open(ctx, build)
 		if err != nil {
-			err = errors.Join(err, s.close())
+			err = errors.Join(err, s.close(), s.logged())
 		}
 		opened <- err
 	}()
@@ -84,7 +90,7 @@ func New(ctx context.Context, cfg *config.Sidecar, build Build, out io.Writer) (
 	// What was opened is closed again, unless that, too, takes too long: a file may be on a disk that does not answer.
 	_ = within(endGrace, func() error {
 		if <-opened == nil {
-			return s.close()
+			return errors.Join(s.close(), s.logged())
 		}
 		return nil
 	})

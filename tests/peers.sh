@@ -29,6 +29,8 @@ systemd-socket-activate                   systemd
 tinyproxy                                 tinyproxy
 squid                                     squid-openssl
 danted                                    dante-server
+syslog-ng                                 syslog-ng-core
+unshare                                   util-linux
 '
 if [ "${1-}" = full ]; then
 	peers="$peers
