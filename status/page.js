@@ -87,7 +87,7 @@
     constructor(figure, names, format) {
       this.plot = figure.querySelector(".plot");
       this.readout = figure.querySelector(".readout");
-      this.title = figure.querySelector("figcaption span").textContent;
+      this.title = figure.querySelector("figcaption").textContent;
       this.names = names;
       this.format = format;
       this.samples = []; // [time, value of each line or null]

@@ -35,6 +35,7 @@ unshare                                   util-linux
 if [ "${1-}" = full ]; then
 	peers="$peers
 testssl                                   testssl.sh
+chromium                                  chromium
 "
 fi
 
