@@ -121,6 +121,15 @@ docker: ## build the container images (DOCKER=podman works too)
 	$(DOCKER) build --tag '$(IMAGE)' --tag sallyport:latest --file Dockerfile bin/image
 	$(DOCKER) build --tag sallyport-hello --file docker/hello/Dockerfile bin/image
 
+# The rules as an object of Kubernetes are the rules, behind its first lines.
+RULES = deploy/prometheus/sallyport.rules.yml
+RULES_OBJECT = deploy/prometheus/prometheusrule.yaml
+
+.PHONY: rules
+rules: ## write the alert rules for Prometheus Operator anew from those for Prometheus
+	sed -i -e '/^spec:/q' $(RULES_OBJECT)
+	sed -e 's/^\(.\)/  \1/' $(RULES) >>$(RULES_OBJECT)
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin

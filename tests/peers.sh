@@ -17,6 +17,7 @@ git                                       git
 curl                                      curl
 ip                                        iproute2
 ss                                        iproute2
+prometheus                                prometheus
 openssl                                   openssl
 nginx                                     nginx-light
 /usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream
