@@ -26,6 +26,10 @@ func challengeConfig(answer func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	return config
 }
 
+// ReasonNoChallenge is why a handshake fails with who validates a name that nobody asked it to. It is none of Reasons, for
+// nobody is refused who could be let in.
+const ReasonNoChallenge = "no_challenge"
+
 // noChallengeError is a validation that nobody waits for.
 type noChallengeError struct {
 	name string
@@ -43,4 +47,4 @@ func (e *noChallengeError) Error() string {
 func (e *noChallengeError) Unwrap() error { return e.err }
 
 // Reason is a stable word for logs and metrics.
-func (e *noChallengeError) Reason() string { return "no_challenge" }
+func (e *noChallengeError) Reason() string { return ReasonNoChallenge }

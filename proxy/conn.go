@@ -245,7 +245,7 @@ func (c *conn) fail(stage string, err error) {
 	if reason == reasonClientAbort || reason == reasonShutdown {
 		level = slog.LevelDebug // a port probe, or our own doing: nothing that anybody has to look at
 	}
-	c.log(class, level, message, append(c.shown(err), slog.String("reason", reason), slog.Any("error", err))...)
+	c.log(class, level, message, append(c.shown(err), slog.String("stage", stage), slog.String("reason", reason), slog.Any("error", err))...)
 }
 
 // shown is, for log lines, as whom the peer of a failed handshake showed itself, if it got that far. Nobody vouches for that:

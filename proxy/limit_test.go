@@ -217,7 +217,7 @@ func TestMaxConnsPerIPClosesWhatIsTooMuch(t *testing.T) {
 			t.Error(err)
 		}
 		wantNothingHeld(t, r)
-		const line = `level=WARN msg="error on accept" conn=3 remote=192.0.2.1:4711 reason=too_many_from_source error="192.0.2.1 has 2 connections, which is as many as one address may have"`
+		const line = `level=WARN msg="error on accept" conn=3 remote=192.0.2.1:4711 stage=limit reason=too_many_from_source error="192.0.2.1 has 2 connections, which is as many as one address may have"`
 		if !strings.Contains(log.String(), line) {
 			t.Errorf("no %s in the log:\n%s", line, log)
 		}

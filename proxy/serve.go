@@ -155,7 +155,7 @@ func (s *Server) acceptFailed(err error, pause time.Duration) {
 		s.Observer.Failed(stageAccept, reason)
 	}
 	if s.Quiet&QuietConnErrs == 0 {
-		s.Log.Error("error on accept", "reason", reason, "error", err, "retry_in", pause)
+		s.Log.Error("error on accept", "stage", stageAccept, "reason", reason, "error", err, "retry_in", pause)
 	}
 }
 

@@ -50,15 +50,21 @@ func (s *Sidecar) measure(t *tunnel) {
 func (t *tunnel) measured() metrics.Tunnel {
 	refused := denials()
 	failures := proxy.Failures()
-	failures["handshake"] = union(failures["handshake"], refused)
+	failures["handshake"] = union(failures["handshake"], refused, []string{certloader.ReasonNoChallenge})
 	failures["dial"] = union(failures["dial"], socket.ProxyReasons())
 	failures["upgrade"] = union(failures["upgrade"], starttls.Reasons())
+	ends := proxy.Ends()
+	for stage, reasons := range failures {
+		if stage != "accept" { // where there is no connection yet
+			ends = union(ends, reasons)
+		}
+	}
 	return metrics.Tunnel{
 		Name:     t.config.Name,
 		Target:   t.config.Target.String(),
 		Limit:    t.config.MaxConns,
 		Failures: failures,
-		Ends:     union(proxy.Ends(), refused, socket.ProxyReasons(), starttls.Reasons()),
+		Ends:     ends,
 		Denials:  refused,
 		Counts:   t.server.Counts,
 		Bytes:    t.server.Bytes,

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,26 @@ func TestDenialsAreThoseOfEveryPackageThatHasASay(t *testing.T) {
 		"not_yet_valid pin_mismatch policy_denied policy_error revoked unknown_ca"
 	if got := strings.Join(denials(), " "); got != want {
 		t.Errorf("denials are\n%s, want\n%s", got, want)
+	}
+}
+
+// docs/events.md is what operators know the reasons from.
+func TestEveryReasonIsDocumented(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/events.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := (&tunnel{config: &config.Tunnel{}, server: &proxy.Server{}}).measured()
+	for _, reason := range union(append(slices.Collect(maps.Values(m.Failures)), m.Ends)...) {
+		if !strings.Contains(string(page), "`"+reason+"`") {
+			t.Errorf("docs/events.md does not say what %s means", reason)
+		}
+	}
+	for stage := range m.Failures {
+		if !strings.Contains(string(page), "`"+stage+"`") {
+			t.Errorf("docs/events.md does not know the stage %s", stage)
+		}
 	}
 }
 
