@@ -1,8 +1,6 @@
 package starttls
 
 import (
-	"bytes"
-	"fmt"
 	"io"
 	"net"
 )
@@ -68,9 +66,12 @@ type ldapMessage struct {
 // ldapServe waits for a client's StartTLS. Other operations are answered with confidentialityRequired (RFC 4513, 3.1.1 has no
 // other use for a client that must not go on like that).
 func ldapServe(client net.Conn) error {
-	for range ldapMessages {
+	for n := range ldapMessages {
 		message, err := ldapRead(client, ldapMessageLength)
 		if err != nil {
+			if n > 0 {
+				err = cutShort(err)
+			}
 			if err, ok := err.(*Error); ok {
 				return ldapDisconnect(client, ldapProtocolError, "not a message of LDAP", err)
 			}
@@ -219,24 +220,5 @@ func receiveElement(from io.Reader, tag byte, limit int) ([]byte, error) {
 	if length > limit {
 		return nil, malformed("a message of %d bytes; no more than %d are acceptable here", length, limit)
 	}
-	// It grows with what arrives: a length alone reserves no memory.
-	var content bytes.Buffer
-	if _, err := io.CopyN(&content, from, int64(length)); err != nil {
-		return nil, cutShort(err)
-	}
-	return content.Bytes(), nil
-}
-
-// readRest reads what has to follow.
-func readRest(from io.Reader, p []byte) error {
-	_, err := io.ReadFull(from, p)
-	return cutShort(err)
-}
-
-// cutShort is the error of a stream that ended in the middle of a message.
-func cutShort(err error) error {
-	if err == io.EOF {
-		return fmt.Errorf("in the middle of a message: %w", io.ErrUnexpectedEOF)
-	}
-	return err
+	return receive(from, length)
 }

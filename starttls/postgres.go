@@ -70,7 +70,7 @@ func postgresServe(client net.Conn) error {
 			return err
 		}
 		if err := request.read(client); err != nil {
-			return err
+			return cutShort(err)
 		}
 	}
 	switch {
@@ -130,6 +130,9 @@ func postgresJoin(client, target net.Conn) error {
 	asked := map[uint32]bool{}
 	for {
 		if err := request.read(client); err != nil {
+			if len(asked) > 0 {
+				err = cutShort(err)
+			}
 			return err
 		}
 		if !request.asks(postgresSSL) && !request.asks(postgresGSS) || asked[request.code()] {

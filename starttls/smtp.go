@@ -52,9 +52,12 @@ func smtpServe(client net.Conn) error {
 	if err := smtpSay(client, "220 %s ESMTP", name); err != nil {
 		return err
 	}
-	for range smtpCommands {
+	for n := range smtpCommands {
 		line, err := smtpLine(client, smtpCommandLine)
 		if err != nil {
+			if n > 0 {
+				err = cutShort(err)
+			}
 			if err, ok := err.(*Error); ok {
 				return smtpEnd(client, "500 5.5.2 Not a line of SMTP", err)
 			}

@@ -21,7 +21,6 @@
 package starttls
 
 import (
-	"errors"
 	"fmt"
 	"net"
 )
@@ -39,7 +38,7 @@ func New(name string) (*Protocol, error) {
 	case "postgres":
 		return newPostgres(), nil
 	case "mysql":
-		return nil, errors.New("mysql is not spoken by this version")
+		return newMySQL(), nil
 	case "ldap":
 		return newLDAP(), nil
 	case "smtp":
