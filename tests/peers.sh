@@ -36,6 +36,7 @@ unshare                                   util-linux
 if [ "${1-}" = full ]; then
 	peers="$peers
 testssl                                   testssl.sh
+carbon-cache                              graphite-carbon
 chromium                                  chromium
 "
 fi
