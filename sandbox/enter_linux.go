@@ -41,6 +41,7 @@ func enter(r Rules) (abi int, err error) {
 	if s.err != nil {
 		return 0, s.err
 	}
+	learnVersions()
 	return abi, config.BestEffort().Restrict(s.rules...)
 }
 

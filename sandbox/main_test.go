@@ -146,6 +146,14 @@ func do(a attempt) string {
 		if ln, err = lc.Listen(context.Background(), "tcp", a.What); err == nil {
 			err = ln.Close()
 		}
+	case "listen on IPv6 too":
+		var ln net.Listener
+		if ln, err = net.Listen("tcp", a.What); err == nil {
+			if ip := ln.Addr().(*net.TCPAddr).IP; ip.To4() != nil {
+				err = fmt.Errorf("it is on %v alone", ip)
+			}
+			err = errors.Join(err, ln.Close())
+		}
 	case "look up":
 		_, err = net.DefaultResolver.LookupHost(context.Background(), a.What)
 	default:

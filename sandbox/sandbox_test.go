@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -218,6 +219,21 @@ func TestPortsAreThoseThatAreNamed(t *testing.T) {
 	check(t, abiPorts, sandbox.Rules{ConnectPorts: []uint16{portOf(target)}, BindPorts: []uint16{portOf(free)}},
 		can("tcp", target.Addr().String()), cannot("tcp", other.Addr().String()), cannot("tcp", "127.0.0.1:53"),
 		can("listen tcp", address), cannot("listen tcp", "127.0.0.1:0"))
+}
+
+// TestEveryInterfaceIsIPv6Too: package net finds out whether there is IPv6 by
+// what the sandbox forbids.
+func TestEveryInterfaceIsIPv6Too(t *testing.T) {
+	t.Parallel()
+	free := listen(t, "tcp", ":0")
+	if free.Addr().(*net.TCPAddr).IP.To4() != nil {
+		t.Skip("there is no IPv6 here")
+	}
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
+	check(t, abiPorts, sandbox.Rules{BindPorts: []uint16{portOf(free)}},
+		can("listen on IPv6 too", ":"+strconv.Itoa(int(portOf(free)))))
 }
 
 func TestResolverReadsItsFilesAndNoOthers(t *testing.T) {
