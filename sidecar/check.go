@@ -26,7 +26,7 @@ func Check(ctx context.Context, cfg *config.Sidecar, out io.Writer) error {
 	for i := range cfg.Tunnels {
 		c.tunnel(ctx, &cfg.Tunnels[i])
 	}
-	c.address(ctx, "status port", "--status "+cfg.Status.Listen.String(), cfg.Status.Listen, false)
+	c.address(ctx, "status port", "--status", cfg.Status.Listen, false)
 	c.door(ctx, *cfg)
 	c.first()
 	if _, err := io.WriteString(out, c.report.String()); err != nil {
@@ -95,11 +95,11 @@ func (c *checkup) problem(err error) {
 
 func (c *checkup) tunnel(ctx context.Context, t *config.Tunnel) {
 	c.line("tunnel %s (%s mode)", t.Name, t.Mode)
-	c.address(ctx, "listen", "--listen "+t.Listen.String(), t.Listen, false)
+	c.address(ctx, "listen", "--listen", t.Listen, false)
 	if _, err := lookUpOwner(t); err != nil {
 		c.problem(err)
 	}
-	c.address(ctx, "target", "--target "+t.Target.String(), t.Target, t.SkipResolve || !t.Proxy.IsZero())
+	c.address(ctx, "target", "--target", t.Target, t.SkipResolve || !t.Proxy.IsZero())
 	c.proxy(ctx, t)
 
 	c.proxyProtocol(t)
@@ -160,8 +160,7 @@ func (c *checkup) proxy(ctx context.Context, t *config.Tunnel) {
 		c.problem(err)
 		return
 	}
-	c.address(ctx, "proxy", "--proxy "+t.Proxy.String(), t.Proxy.Address, t.SkipResolve)
-	c.line("    %-10s %s", "protocol", t.Proxy.Scheme)
+	c.host(ctx, "proxy", "--proxy", t.Proxy.String(), t.Proxy.Address, t.SkipResolve)
 	if user := p.credentials.Load().user; user != "" {
 		c.line("    %-10s %s", "user", user)
 	}
@@ -239,17 +238,21 @@ func (c *checkup) source(ctx context.Context, t *config.Tunnel) (*certloader.Sou
 	return certloader.New(ctx, revocable(provider, t))
 }
 
-// address reports on an address; the host's name is looked up, unless it is not to be.
-func (c *checkup) address(ctx context.Context, what, origin string, at socket.Address, skip bool) {
-	if at.IsZero() {
-		return
+// address reports on an address, if it is one; the host's name is looked up, unless it is not to be.
+func (c *checkup) address(ctx context.Context, what, flag string, at socket.Address, skip bool) {
+	if !at.IsZero() {
+		c.host(ctx, what, flag, at.String(), at, skip)
 	}
+}
+
+// host is address for what was given in another form.
+func (c *checkup) host(ctx context.Context, what, flag, given string, at socket.Address, skip bool) {
 	if skip {
-		c.line("  %-12s %s, not looked up", what, at)
+		c.line("  %-12s %s, not looked up", what, given)
 		return
 	}
-	c.line("  %-12s %s", what, at)
+	c.line("  %-12s %s", what, given)
 	if err := socket.Resolve(ctx, at); err != nil {
-		c.problem(fmt.Errorf("%s: %w", origin, err))
+		c.problem(fmt.Errorf("%s %s: %w", flag, given, err))
 	}
 }

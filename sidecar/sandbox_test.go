@@ -70,6 +70,15 @@ func TestConfinementIsWhatTheConfigurationNames(t *testing.T) {
 		{"client --disable-authentication --listen unix:/run/in --target db.example:5432", sandbox.Rules{
 			ListenSockets: []string{"/run/in"}, ConnectPorts: []uint16{5432}, Resolver: true, SystemTrust: true,
 		}},
+		{"client --disable-authentication --listen 127.0.0.1:8080 --target db.example:5432 --cacert ca.pem --proxy socks5://127.0.0.1 --proxy-auth-file a", sandbox.Rules{
+			Files: []string{"a", "ca.pem"}, BindPorts: []uint16{8080}, ConnectPorts: []uint16{1080},
+		}},
+		{client + "--keystore s --storepass-file p --proxy https://proxy.example --proxy-cert c --proxy-key k --proxy-cacert a", sandbox.Rules{
+			Files: []string{"s", "p", "c", "k", "a", "p", "ca.pem"}, BindPorts: []uint16{8080}, ConnectPorts: []uint16{443}, Resolver: true,
+		}},
+		{client + "--keystore s --proxy https://127.0.0.1:3129", sandbox.Rules{
+			Files: []string{"s", "ca.pem"}, BindPorts: []uint16{8080}, ConnectPorts: []uint16{3129}, SystemTrust: true,
+		}},
 		{client + "--use-workload-api-addr unix:///run/agent.sock", sandbox.Rules{
 			DialSockets: []string{"/run/agent.sock"}, BindPorts: []uint16{8080}, ConnectPorts: []uint16{8443},
 		}},

@@ -99,13 +99,13 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 		t.server.Dial = dial
 	} else {
 		config := t.targetConfig()
-		t.server.Dial = dialTLS(dial, config, gate)
+		t.server.Dial = via.named(dialTLS(dial, config, gate))
 		run = shaken(dial, config)
 	}
 	if c.StartTLS != "" {
 		protocol, err := starttls.New(c.StartTLS)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("--starttls: %w", err), source.Close())
+			return nil, errors.Join(fmt.Errorf("--starttls: %w", err), source.Close(), via.close())
 		}
 		if c.Mode == config.Server {
 			t.server.Upgrade = serverUpgrade(protocol)

@@ -129,6 +129,21 @@ func (p *upstreamProxy) dialer(gate *proxy.Gate) func(context.Context) (net.Conn
 	return via.Dialer(p.tunnel.Target)
 }
 
+// named has the errors of what dials through the proxy name it, for it may be what is at fault: one that says yes and then
+// sends a page of its own passes for a target that speaks no TLS. Nil leaves all as it is.
+func (p *upstreamProxy) named(dial func(context.Context) (net.Conn, error)) func(context.Context) (net.Conn, error) {
+	if p == nil {
+		return dial
+	}
+	return func(ctx context.Context) (net.Conn, error) {
+		conn, err := dial(ctx)
+		if err != nil && !errors.As(err, new(*socket.ProxyError)) {
+			err = fmt.Errorf("through proxy %s: %w", p.tunnel.Proxy, err)
+		}
+		return conn, err
+	}
+}
+
 // clientConfig is how the proxy is spoken to over TLS. CONNECT is done in HTTP/1.1 alone.
 func (p *upstreamProxy) clientConfig() *tls.Config {
 	return p.source.ClientConfig(certloader.ClientOptions{

@@ -14,7 +14,7 @@ import (
 
 // maxReply is how many bytes of header a proxy may answer with, all interim
 // answers included.
-const maxReply = 16 << 10
+const maxReply = 8 << 10
 
 // askConnect has an HTTP proxy connect to the target (RFC 9110, section 9.3.6).
 func askConnect(conn io.ReadWriter, target Address, user, password string) error {
@@ -136,7 +136,7 @@ func (r reply) judge(authorized bool) error {
 	switch {
 	case r.status/100 == 2:
 		return nil
-	case r.status == http.StatusProxyAuthRequired:
+	case r.status == http.StatusProxyAuthRequired, r.status == http.StatusUnauthorized: // the second is tinyproxy's
 		return refused(reasonProxyAuth, "%s; %w", said, r.unauthorized(authorized))
 	case r.status == http.StatusBadGateway, r.status == http.StatusServiceUnavailable, r.status == http.StatusGatewayTimeout:
 		return refused(reasonProxyGateway, "%s; the proxy cannot reach the target", said)

@@ -190,6 +190,7 @@ func TestProxiesThatDoNotConnect(t *testing.T) {
 		{HTTPConnect, nil, "HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\n\r\n", "proxy_auth", "--proxy-auth-file"},
 		{HTTPConnect, alice, "HTTP/1.1 407 No\r\nProxy-Authenticate: Digest x\r\nproxy-authenticate: basic\r\n\r\n", "proxy_auth", "does not take this user with this password"},
 		{HTTPConnect, alice, "HTTP/1.1 407 No\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM\r\n\r\n", "proxy_auth", "the proxy takes Negotiate, NTLM, and"},
+		{HTTPConnect, alice, "HTTP/1.0 401 Unauthorized\r\n\r\n", "proxy_auth", "401 Unauthorized; the proxy does not take this user"},
 		{HTTPConnect, nil, "HTTP/1.1 101 Switching\r\n\r\n", "proxy_refused", "101 Switching"},
 		{HTTPConnect, nil, "SSH-2.0-OpenSSH_9.2\r\n", "proxy_error", "not HTTP/1 but \"SSH-2.0"},
 		{HTTPConnect, nil, "\x15\x03\x01\x00\x02\x02\x46", "proxy_error", "it may want https://"},
@@ -202,7 +203,7 @@ func TestProxiesThatDoNotConnect(t *testing.T) {
 		{HTTPConnect, nil, "HTTP/1.1  \r\n\r\n", "proxy_error", "no status line"},
 		{HTTPConnect, nil, "", "proxy_error", "closed the connection without an answer"},
 		{HTTPConnect, nil, "HTTP/1.1 200 OK\r\nVia: p\r\n", "proxy_error", "in the middle of its answer"},
-		{HTTPConnect, nil, "HTTP/1.1 200 OK\r\n" + strings.Repeat("a: b\r\n", 10_000), "proxy_error", "does not end within 16384 bytes"},
+		{HTTPConnect, nil, "HTTP/1.1 200 OK\r\n" + strings.Repeat("a: b\r\n", 10_000), "proxy_error", "does not end within 8192 bytes"},
 		{HTTPConnect, nil, "HTTP/1.1 200 " + strings.Repeat("a", 1<<15), "proxy_error", "does not end within"},
 		{HTTPConnect, nil, strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 1000), "proxy_error", "does not end within"},
 

@@ -32,6 +32,7 @@ squid                                     squid-openssl
 danted                                    dante-server
 syslog-ng                                 syslog-ng-core
 unshare                                   util-linux
+microsocks                                microsocks
 '
 if [ "${1-}" = full ]; then
 	peers="$peers
