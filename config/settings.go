@@ -433,7 +433,7 @@ var settings = []setting{
 	},
 	{
 		name: "status-token-file", commands: inTunnel, group: groupStatus, value: "PATH",
-		help: "file with the token that the status port asks for, but for /livez and /readyz",
+		help: "file with the token that the status port asks for, but for /, /livez and /readyz",
 		set:  one(func(d *draft) *string { return &d.sidecar.Status.TokenFile }, parsePath),
 	},
 	{

@@ -55,7 +55,7 @@ type Status struct {
 	Pprof    bool // serve /debug/pprof/
 	Shutdown bool // serve /_shutdown
 
-	TokenFile string // file with the token that clients must send, but to /livez and /readyz; "": none is asked for
+	TokenFile string // file with the token that clients must send, but to /, /livez and /readyz; "": none is asked for
 	ClientCA  string // file with the CAs that clients' certificates must chain to; only with TLS; "": none is asked for
 }
 

@@ -140,7 +140,7 @@ func (c *checkup) door(ctx context.Context, cfg config.Sidecar) {
 		return
 	}
 	if d.token != nil {
-		c.line("  %-12s --status-token-file %s, but for /livez and /readyz", "asks for", cfg.Status.TokenFile)
+		c.line("  %-12s --status-token-file %s, but for /, /livez and /readyz", "asks for", cfg.Status.TokenFile)
 	}
 	if d.certs {
 		c.bundle("clients of", "--status-client-ca "+cfg.Status.ClientCA, authorities(d.clients))
