@@ -142,8 +142,9 @@
     tell(most, any) {
       const said = (values) => this.names.map((name, i) => (name ? name + " " : "") + (values[i] === null ? "–" : this.format(values[i]))).join(", ");
       const latest = this.samples.at(-1);
+      const minutes = Math.ceil(this.width / 60000) + " min";
       const whole = any ? "at most " + this.format(most) : "nothing yet";
-      this.svg.setAttribute("aria-label", this.title + (latest ? ": now " + said(latest[1]) + "; in the last " + lasting(this.width) + " " + whole : ""));
+      this.svg.setAttribute("aria-label", this.title + (latest ? ": now " + said(latest[1]) + "; in the last " + minutes + " " + whole : ""));
       if (this.cursor !== null) {
         const [time, values] = this.samples[this.cursor];
         show(this.readout, clock(time) + " · " + said(values));
@@ -152,7 +153,7 @@
       }
       this.readout.removeAttribute("aria-live");
       const keys = this.names.length > 1 ? this.names.flatMap((name, i) => [make("span", "key" + (i ? " second" : "")), name]) : [];
-      this.readout.replaceChildren(...keys, (keys.length ? " · " : "") + lasting(this.width).replace(" 0 s", "") + ", " + whole);
+      this.readout.replaceChildren(...keys, (keys.length ? " · " : "") + minutes + ", " + whole);
     }
 
     read(index) {
@@ -182,11 +183,11 @@
     }
   }
 
-  // ceiling is the next of 1, 2, 5, 10, 20 … times a power of ten.
+  // ceiling is the next of 1, 2, 3, 5, 10, 20 … times a power of ten.
   const ceiling = (value) => {
     if (!(value > 0)) return 1;
     const power = 10 ** Math.floor(Math.log10(value));
-    return [1, 2, 5, 10].map((n) => n * power).find((n) => n >= value) ?? 10 * power;
+    return [1, 2, 3, 5, 10].map((n) => n * power).find((n) => n >= value) ?? 10 * power;
   };
 
   // runs splits points where there is none.
@@ -381,7 +382,7 @@
     const start = past.find(([at]) => at >= time - quantileSpan)[1];
     const [p50, p99] = [quantile(0.5, start, now), quantile(0.99, start, now)];
     show(byId("handshake"), p50 === null ? "–" : duration(p50));
-    show(byId("handshakes"), (p99 === null ? "" : "p99 " + duration(p99) + " · ") + now.handshakes + " in all");
+    show(byId("handshakes"), (p99 === null ? "" : "at p50, " + duration(p99) + " at p99 · ") + now.handshakes + " in all");
     charts.handshake.add(time, [p50, p99]);
     showFailures(past[0][1], now);
   };
