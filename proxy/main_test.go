@@ -125,6 +125,11 @@ func start(t testing.TB, s *Server, targetTLS *tls.Config) *rig {
 }
 
 func startBuffered(t testing.TB, s *Server, targetTLS *tls.Config, buffer int) *rig {
+	return startOn(t, s, targetTLS, buffer, func(ln *memnet.Listener) net.Listener { return ln })
+}
+
+// startOn serves on what wrap makes of the listener.
+func startOn(t testing.TB, s *Server, targetTLS *tls.Config, buffer int, wrap func(*memnet.Listener) net.Listener) *rig {
 	t.Helper()
 	r := &rig{
 		Server:  s,
@@ -142,7 +147,7 @@ func startBuffered(t testing.TB, s *Server, targetTLS *tls.Config, buffer int) *
 		s.Dial = TLSDialer(s.Dial, targetTLS, s.Gate)
 	}
 	s.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	go func() { r.served <- s.Serve(r.front) }()
+	go func() { r.served <- s.Serve(wrap(r.front)) }()
 	return r
 }
 
