@@ -57,7 +57,7 @@ func newConn(s *Server, accepted net.Conn) *conn {
 	case s.HeaderFrom == nil:
 	case s.HeaderFrom(c.remote):
 		c.headed = true
-	case s.TLS == nil:
+	case s.TLS == nil || s.Upgrade != nil:
 		c.client.Conn = &guard{Conn: accepted}
 	}
 	if s.Upgrade != nil {

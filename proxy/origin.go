@@ -53,7 +53,7 @@ func (e *headerError) Reason() string {
 	return reasonLost
 }
 
-// guard is a plain connection of a client that may send no PROXY header: reading fails where one would be complete. It would
+// guard is a plain connection of a client that may send no PROXY header: reading fails where one has begun for sure. It would
 // pass for one of ours at a target that reads them. TLS needs no guard, since a header is no handshake.
 type guard struct {
 	net.Conn

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"io"
@@ -334,6 +335,28 @@ func TestHeadersOfStrangersAreRefused(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A protocol that begins in the clear is not given a header for its own.
+func TestHeadersOfStrangersBeforeAnUpgrade(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := startFrom(t, stranger, &Server{TLS: newPKI(t).serverConfig(), Upgrade: func() Upgrade {
+			return Upgrade{Client: func(client net.Conn) error {
+				_, err := bufio.NewReader(client).ReadString('\n')
+				return err
+			}}
+		}})
+		client, err := r.front.Dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustWrite(t, client, header1)
+		synctest.Wait()
+		_ = client.Close()
+		_ = r.stop(t, time.Minute)
+		wantEvents(t, r, "accepted", "failed upgrade proxy_header_not_allowed", "closed proxy_header_not_allowed")
+	})
 }
 
 // Whoever may send no header is forwarded as ever: what begins like one, a target that speaks first, and both ends.

@@ -76,7 +76,7 @@ var failures = map[string][]string{
 	stageLimit:  {reasonCrowded},
 	stageHeader: {header.ReasonMissing, header.ReasonInvalid, reasonTimeout, reasonShutdown, reasonClientAbort, reasonLost},
 	stageUpgrade: {
-		reasonTimeout, reasonShutdown, reasonClientAbort, reasonLost, reasonUnreachable, reasonOther,
+		reasonTimeout, reasonShutdown, reasonClientAbort, reasonLost, reasonUnreachable, reasonNoHeader, reasonOther,
 	},
 	stageHandshake: {
 		reasonTimeout, reasonShutdown, reasonClientAbort, reasonLost, reasonUnreachable, reasonNotTLS, reasonNoHeader,
