@@ -200,10 +200,10 @@ func authorities(source *certloader.Source) []*x509.Certificate {
 // proxyProtocol reports on the PROXY headers that are read and written.
 func (c *checkup) proxyProtocol(t *config.Tunnel) {
 	if !t.HeaderPeers.IsZero() {
-		c.line("  %-12s from %s alone, and always", "PROXY header", strings.Join(t.HeaderPeers.Strings(), ", "))
+		c.line("  %-12s required from %s, refused from others", "PROXY header", strings.Join(t.HeaderPeers.Strings(), ", "))
 	}
 	if t.Announce != "" {
-		c.line("  %-12s to the target, v2, %s", "PROXY header", t.Announce)
+		c.line("  %-12s sent to the target: v2, %s", "PROXY header", t.Announce)
 	}
 }
 

@@ -78,6 +78,7 @@ var owners = []owner{
 	{"gopkg.in/yaml", "config", "files are read by the room that reads the flags, so that the two cannot drift apart"},
 	{"github.com/cyberdelia/go-metrics-graphite", "metrics", "what is measured leaves through one room: report it through funcs of standard types"},
 	{"github.com/deathowl/go-metrics-prometheus", "metrics", "what is measured leaves through one room: report it through funcs of standard types"},
+	{"github.com/pires/go-proxyproto", "proxy tests", "PROXY headers are written in one room; its own reader knows where a header ends"},
 	{"github.com/prometheus", "metrics netstat", "what is measured leaves through one room, and what netstat measures is a prometheus.Collector, which joins it there or is served alone; report anything else through funcs of standard types"},
 	{"github.com/open-policy-agent", "policy", "a policy is asked through a func(tls.ConnectionState) error, so that no other room has to know its language"},
 	{"github.com/rcrowley/go-metrics", "metrics", "what is measured leaves through one room: report it through funcs of standard types"},

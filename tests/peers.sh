@@ -20,6 +20,8 @@ ss                                        iproute2
 prometheus                                prometheus
 openssl                                   openssl
 nginx                                     nginx-light
+haproxy                                   haproxy
+varnishd                                  varnish
 /usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream
 redis-server                              redis-server
 redis-cli                                 redis-tools

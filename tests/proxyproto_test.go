@@ -507,8 +507,8 @@ func TestCheckTellsOfPROXYHeaders(t *testing.T) {
 	code, report, stderr := run(t, append(id.flags(), "check", "server", "--listen", "localhost:8443", "--target", "localhost:8080", "--cacert", p.root, "--allow-all",
 		"--proxy-protocol-in", "10.0.0.0/8", "--proxy-protocol-in", "2001:db8::1", "--proxy-protocol-mode", "tls-full")...)
 	for _, line := range []string{
-		"  PROXY header from 10.0.0.0/8, 2001:db8::1/128 alone, and always",
-		"  PROXY header to the target, v2, tls-full",
+		"  PROXY header required from 10.0.0.0/8, 2001:db8::1/128, refused from others",
+		"  PROXY header sent to the target: v2, tls-full",
 	} {
 		if !slices.Contains(strings.Split(report, "\n"), line) {
 			t.Errorf("no line %q in the report, code %d:\n%s%s", line, code, report, stderr)
