@@ -9,7 +9,7 @@ import (
 
 // Certificate is a certificate in use.
 type Certificate struct {
-	Role    string // "identity", "intermediate" or "ca"
+	Role    string // "identity", "intermediate" or "ca"; with "proxy_" before it, if it is there for a proxy
 	Subject string
 	Serial  string
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -56,9 +57,10 @@ func (e *expiry) again() {
 func (e *expiry) look(now time.Time) {
 	for _, t := range e.tunnels {
 		log := e.log.With("tunnel", t.config.Name)
-		for _, c := range t.source.Certificates() {
+		for _, c := range t.certificates() {
 			life := c.NotAfter.Sub(c.X509.NotBefore)
-			if left := c.NotAfter.Sub(now); left > notice(life, renewsItself(&t.config.Identity)) {
+			renewed := renewsItself(&t.config.Identity) && !strings.HasPrefix(c.Role, proxyRole)
+			if left := c.NotAfter.Sub(now); left > notice(life, renewed) {
 				continue
 			}
 			sum := sha256.Sum256(c.X509.Raw)

@@ -76,7 +76,7 @@ func (t *tunnel) measured() metrics.Tunnel {
 		},
 		Certificates: func() []metrics.Certificate {
 			var out []metrics.Certificate
-			for _, c := range t.source.Certificates() {
+			for _, c := range t.certificates() {
 				out = append(out, metrics.Certificate{Role: c.Role, Subject: c.Subject, Serial: c.Serial, NotBefore: c.X509.NotBefore, NotAfter: c.NotAfter})
 			}
 			return out

@@ -247,6 +247,11 @@ func (t *tunnel) close() error {
 	return errors.Join(t.source.Close(), t.proxy.close())
 }
 
+// certificates are all that the tunnel uses now, those for its proxy last.
+func (t *tunnel) certificates() []certloader.Certificate {
+	return append(t.source.Certificates(), t.proxy.certificates()...)
+}
+
 // report is what the status port tells about the tunnel.
 func (t *tunnel) report() status.Tunnel {
 	return status.Tunnel{
@@ -269,7 +274,7 @@ func (t *tunnel) report() status.Tunnel {
 		},
 		Certificates: func() []status.Certificate {
 			var out []status.Certificate
-			for _, c := range t.source.Certificates() {
+			for _, c := range t.certificates() {
 				out = append(out, status.Certificate{Role: c.Role, Subject: c.Subject, Serial: c.Serial, NotAfter: c.NotAfter})
 			}
 			return out

@@ -166,6 +166,21 @@ func (p *upstreamProxy) reload(ctx context.Context) error {
 	return err
 }
 
+// proxyRole goes before the role of a certificate that is there for a proxy, so that nobody takes it for the tunnel's own.
+const proxyRole = "proxy_"
+
+// certificates are those that are in use for the proxy. Nil has none.
+func (p *upstreamProxy) certificates() []certloader.Certificate {
+	if p == nil || p.source == nil {
+		return nil
+	}
+	all := p.source.Certificates()
+	for i := range all {
+		all[i].Role = proxyRole + all[i].Role
+	}
+	return all
+}
+
 // close lets go of what is held for the proxy. Nil holds nothing.
 func (p *upstreamProxy) close() error {
 	if p == nil || p.source == nil {

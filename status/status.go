@@ -101,7 +101,7 @@ type Tunnel struct {
 
 // Certificate describes a certificate in use.
 type Certificate struct {
-	Role     string    `json:"role"` // "identity", "intermediate" or "ca"
+	Role     string    `json:"role"` // "identity", "intermediate" or "ca"; with "proxy_" before it, if it is there for a proxy
 	Subject  string    `json:"subject"`
 	Serial   string    `json:"serial"`
 	NotAfter time.Time `json:"not_after"`

@@ -278,8 +278,16 @@ func TestHTTPSProxyKnowsWhoAsks(t *testing.T) {
 	if err := exchange(dial(t, "tcp", listen), 1, 4<<20, 100_000); err != nil {
 		t.Error(err)
 	}
-	if code, report := client.status.report(t); code != http.StatusOK {
+	code, report := client.status.report(t)
+	if code != http.StatusOK {
 		t.Errorf("the status says %d: %s", code, report.BackendError)
+	}
+	roles := map[string]string{}
+	for _, c := range report.Certificates {
+		roles[c.Role] = c.Serial
+	}
+	if roles["proxy_identity"] != shown.Leaf.SerialNumber.Text(16) || roles["proxy_ca"] == "" || roles["proxy_ca"] == roles["ca"] {
+		t.Errorf("the status shows these certificates: %v", report.Certificates)
 	}
 	// A pair that does not fit is refused, and the one before serves on.
 	stranger := newPKI(t).client(t)
