@@ -35,10 +35,17 @@ danted                                    dante-server
 syslog-ng                                 syslog-ng-core
 unshare                                   util-linux
 microsocks                                microsocks
+/usr/lib/postgresql                       postgresql
+psql                                      postgresql-client
+slapd                                     slapd
+ldapsearch                                ldap-utils
 '
 if [ "${1-}" = full ]; then
 	peers="$peers
 testssl                                   testssl.sh
+mariadbd                                  mariadb-server
+mariadb                                   mariadb-client
+postfix                                   postfix
 carbon-cache                              graphite-carbon
 chromium                                  chromium
 "

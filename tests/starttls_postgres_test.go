@@ -145,6 +145,9 @@ func TestPsqlReachesTLSPostgresThroughClientMode(t *testing.T) {
 
 func TestPostgresWithoutTLSIsRefusedByClientMode(t *testing.T) {
 	t.Parallel()
+	if !full() {
+		t.Skip("takes one more PostgreSQL; make test-full runs it")
+	}
 	p := newPKI(t)
 	backend, _ := startPostgres(t, p, "ssl=off")
 	listen := reserve(t)
