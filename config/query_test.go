@@ -79,6 +79,7 @@ func TestStatusQueryRefuses(t *testing.T) {
 		{"localhost:1 --timeout 0", "", "--timeout"},
 		{"localhost:1 --token-file a --token b", "", "give one or the other"},
 		{"localhost:1 --listen :1", "", "not a flag of sallyport status"},
+		{"", "SALLYPORT_STATUS=systemd:status", "SALLYPORT_STATUS systemd:status: says who opens the status port and not where it is"},
 		{"", "SALLYPORT_STATUS=nothing", `SALLYPORT_STATUS "nothing"`},
 		{"localhost:1", "SALLYPORT_STATUS_TOKEN=two words", "SALLYPORT_STATUS_TOKEN: not a token"},
 	} {

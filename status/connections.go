@@ -1,13 +1,13 @@
 package status
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -67,7 +67,7 @@ func (id connectionID) MarshalText() ([]byte, error) {
 
 // UnmarshalText reads what MarshalText gives.
 func (id *connectionID) UnmarshalText(text []byte) error {
-	slash := strings.LastIndexByte(string(text), '/')
+	slash := bytes.LastIndexByte(text, '/')
 	if slash < 0 {
 		return errors.New("not the ID of a connection, which is TUNNEL/NUMBER")
 	}

@@ -286,6 +286,7 @@
     handshake: new Chart(byId("chart-handshake"), ["p50", "p99"], duration),
   };
   const past = []; // [time of the process, counts], the oldest first
+  let latest = null; // how many had been accepted when
 
   const showHead = (status) => {
     const good = status.ok;
@@ -359,7 +360,9 @@
     const time = Date.parse(status.time);
     const { open = 0, total = 0 } = status.connections ?? {};
     show(byId("open"), String(open));
-    show(byId("accepted"), "of " + total + " accepted");
+    const pace = latest && time > latest.time ? ", " + (Math.max(0, total - latest.total) / ((time - latest.time) / 1000)).toFixed(1) + "/s" : "";
+    show(byId("accepted"), "of " + total + " accepted" + pace);
+    latest = { time, total };
     charts.open.add(time, [open]);
 
     const now = counts(metrics);

@@ -83,7 +83,6 @@ func (b *browser) open(t *testing.T, url string) *tab {
 // A tab is one session of the protocol.
 type tab struct {
 	conn *websocket.Conn
-	ctx  context.Context // of the test
 
 	mu       sync.Mutex
 	last     int
@@ -104,7 +103,7 @@ func newTab(t *testing.T, url string) *tab {
 		t.Fatal(err)
 	}
 	conn.SetReadLimit(64 << 20)
-	tab := &tab{conn: conn, ctx: t.Context(), waiting: make(map[int]chan answer)}
+	tab := &tab{conn: conn, waiting: make(map[int]chan answer)}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -37,12 +37,18 @@ func TestPage(t *testing.T) {
 	}
 	if full() {
 		t.Run("Chromium", func(t *testing.T) {
+			t.Parallel()
 			b := startBrowser(t)
-			t.Run("the token is asked for once and kept nowhere", func(t *testing.T) { pageAsksForItsToken(t, b, server) })
-			t.Run("the numbers are those of the status", func(t *testing.T) { pageShowsTheStatus(t, b) })
+			t.Run("the token is asked for once and kept nowhere", func(t *testing.T) {
+				t.Parallel()
+				pageAsksForItsToken(t, b, server)
+			})
+			t.Run("the numbers are those of the status", func(t *testing.T) {
+				t.Parallel()
+				pageShowsTheStatus(t, b)
+			})
 		})
 	}
-	server.stop(t)
 }
 
 func pageAsksForItsToken(t *testing.T, b *browser, server *process) {
@@ -121,7 +127,6 @@ func pageShowsTheStatus(t *testing.T, b *browser) {
 		"#verdict":                   "ok · listening",
 		"#host":                      hostname + " · server mode",
 		"#open":                      fmt.Sprint(want.Connections.Open),
-		"#accepted":                  fmt.Sprintf("of %d accepted", want.Connections.Total),
 		"#tunnels td:nth-child(3)":   listen,
 		"#tunnels td:nth-child(4)":   service.address,
 		"#tunnels td:nth-child(5)":   "ok",
@@ -134,6 +139,9 @@ func pageShowsTheStatus(t *testing.T, b *browser) {
 		if got := page.text(t, selector); got != says {
 			t.Errorf("%s says %q, want %q", selector, got, says)
 		}
+	}
+	if got := page.text(t, "#accepted"); !strings.HasPrefix(got, fmt.Sprintf("of %d accepted", want.Connections.Total)) {
+		t.Errorf("%q, want %d", got, want.Connections.Total)
 	}
 	var serials []string
 	for _, c := range want.Certificates {
