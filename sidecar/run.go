@@ -21,8 +21,14 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	var serving sync.WaitGroup
 	for _, t := range s.tunnels {
 		serving.Go(func() { s.report(s.wrap(t.name(), t.serve())) })
-		s.log.Info("listening", "tunnel", t.config.Name, "mode", string(t.config.Mode),
-			"listen", found(t.config.Listen, t.listener), "target", t.config.Target.String())
+		attrs := []any{
+			"tunnel", t.config.Name, "mode", string(t.config.Mode),
+			"listen", found(t.config.Listen, t.listener), "target", t.config.Target.String(),
+		}
+		if !t.config.Proxy.IsZero() {
+			attrs = append(attrs, "proxy", t.config.Proxy.String())
+		}
+		s.log.Info("listening", attrs...)
 	}
 	if s.port != nil {
 		serving.Go(func() { s.report(s.port.serve()) })

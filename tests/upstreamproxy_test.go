@@ -135,6 +135,7 @@ func TestProxies(t *testing.T) {
 				t.Errorf("the status says %d: %s", code, report.BackendError)
 			}
 			client.waitLine(t, "opening pipe", "target="+service.address)
+			client.waitLine(t, "listening", "proxy=", "://"+proxy)
 			client.stop(t)
 		})
 	}
