@@ -90,7 +90,7 @@ func startVarnish(t *testing.T, address string) {
 		sub vcl_synth {
 			set resp.body = "" + client.ip + ":" + std.port(client.ip) + " to " + server.ip + ":" + std.port(server.ip)
 				+ ", " + proxy.ssl_version() + ", for " + proxy.authority() + ", CN " + proxy.client_cert_cn()
-				+ ", certificate " + proxy.client_has_cert_sess() + " " + proxy.client_has_cert_conn() + " " + proxy.ssl_verify_result();
+				+ ", certificate " + proxy.client_has_cert_sess() + "/" + proxy.client_has_cert_conn() + "/" + proxy.ssl_verify_result();
 			return (deliver);
 		}
 	`))
@@ -129,9 +129,9 @@ frontend shown
 		"varnish": {
 			startVarnish,
 			map[string]string{
-				"conn":     ends + ", , for , CN , certificate false false 0",
-				"tls":      ends + ", TLS 1.3, for localhost, CN , certificate false false 0",
-				"tls-full": ends + ", TLS 1.3, for localhost, CN client, certificate true true 0",
+				"conn":     ends + ", , for , CN , certificate false/false/0",
+				"tls":      ends + ", TLS 1.3, for localhost, CN , certificate false/false/0",
+				"tls-full": ends + ", TLS 1.3, for localhost, CN client, certificate true/true/0",
 			},
 		},
 	}
@@ -189,7 +189,7 @@ func TestPROXYHeaderToTheByte(t *testing.T) {
 			handle, received := record()
 			service := serve(t, "unix", handle)
 			p := newPKI(t)
-			listen, address := "", ""
+			var listen, address string
 			if tt.network == "unix" {
 				address = filepath.Join(t.TempDir(), "listen")
 				listen = "unix:" + address
@@ -357,8 +357,8 @@ listen through
 	mode tcp
 	bind %s
 	option tcp-check
-	tcp-check connect send-proxy
 	server sallyport %s send-proxy-v2 check inter 100ms
+	tcp-check connect send-proxy
 `, front, listen))
 	server.waitLine(t, "client_abort") // a header, and no more
 	if err := attempt(t, front, p.clientConfig(p.client(t))); err != nil {

@@ -19,7 +19,7 @@ func FuzzRead(f *testing.F) {
 		f.Add([]byte(tt.header + "rest"))
 	}
 	f.Add([]byte(withChecksum(v2("21 11 00 13", addresses4))))
-	f.Add([]byte(v2("21 21 FF FF", addresses6)))
+	f.Add([]byte(v2("21 21 FFFF", addresses6)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		from := bytes.NewReader(data)
 		source, destination, err := Read(from)

@@ -15,7 +15,7 @@ import (
 // The headers that follow are written by the specification. Addresses is 192.0.2.1:54321 to 198.51.100.2:443.
 const addresses4 = "C0 00 02 01 C6 33 64 02 D4 31 01 BB"
 
-const addresses6 = "20 01 0D B8 00 00 00 00 00 00 00 00 00 00 00 01 20 01 0D B8 00 00 00 00 00 00 00 00 00 00 00 02 00 01 FF FF"
+const addresses6 = "20 01 0D B8 00 00 00 00 00 00 00 00 00 00 00 01 20 01 0D B8 00 00 00 00 00 00 00 00 00 00 00 02 00 01 FFFF"
 
 // goodHeaders are headers with what they tell; "" is nothing.
 var goodHeaders = []struct {
@@ -28,13 +28,13 @@ var goodHeaders = []struct {
 	{"v1 TCP4, the shortest", "PROXY TCP4 1.1.1.1 0.0.0.0 1 0\r\n", "1.1.1.1:1", "0.0.0.0:0"},
 	{"v1 TCP6", "PROXY TCP6 2001:db8::1 2001:DB8::2 1 65535\r\n", "[2001:db8::1]:1", "[2001:db8::2]:65535"},
 	{
-		"v1 TCP6, the longest", "PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
-		"[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535", "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535",
+		"v1 TCP6, the longest", "PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
+		"[ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe]:65535", "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535",
 	},
 	{"v1 TCP6, mapped", "PROXY TCP6 ::ffff:192.0.2.1 ::1 1 2\r\n", "192.0.2.1:1", "[::1]:2"},
 	{"v1 UNKNOWN", "PROXY UNKNOWN\r\n", "", ""},
 	{
-		"v1 UNKNOWN, the longest", "PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
+		"v1 UNKNOWN, the longest", "PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
 		"", "",
 	},
 	{"v1 UNKNOWN, with anything", "PROXY UNKNOWN \x00 what ever \xff\r\n", "", ""},
@@ -50,7 +50,7 @@ var goodHeaders = []struct {
 	{"v2 local", v2("20 00 00 00"), "", ""},
 	{"v2 local with a family and no addresses", v2("20 11 00 00"), "", ""},
 	{"v2 local with addresses", v2("20 11 00 0C", addresses4), "", ""},
-	{"v2 local with anything", v2("20 FF 00 03 01 FF FF"), "", ""},
+	{"v2 local with anything", v2("20 FF 00 03 01 FFFF"), "", ""},
 	{"v2 unspecified", v2("21 00 00 00"), "", ""},
 	{"v2 unspecified with a TLV", v2("21 00 00 03 04 00 00"), "", ""},
 	{"v2 unspecified family of a stream", v2("21 01 00 00"), "", ""},
@@ -174,7 +174,7 @@ func TestReadRefuses(t *testing.T) {
 		{"v2 cut off in the signature", v2()[:5], ReasonInvalid, "ended in the middle"},
 		{"v2 cut off in the fixed part", v2("21 11 00"), ReasonInvalid, "ended in the middle"},
 		{"v2 cut off in the addresses", v2("21 11 00 0C", addresses4)[:20], ReasonInvalid, "ended in the middle"},
-		{"v2 that announces more than there is", v2("21 11 FF FF", addresses4), ReasonInvalid, "ended in the middle"},
+		{"v2 that announces more than there is", v2("21 11 FFFF", addresses4), ReasonInvalid, "ended in the middle"},
 		{"v2 local that announces more than there is", v2("20 00 00 01"), ReasonInvalid, "ended in the middle"},
 		{"v2 of version 1", v2("11 11 00 0C", addresses4), ReasonInvalid, "version and command 0x11"},
 		{"v2 of version 3", v2("31 11 00 0C", addresses4), ReasonInvalid, "version and command 0x31"},
@@ -187,7 +187,7 @@ func TestReadRefuses(t *testing.T) {
 		{"v2 of UDP, too short", v2("21 12 00 00"), ReasonInvalid, "0 bytes are too few"},
 		{"a TLV without a length", v2("21 11 00 0E", addresses4, "01 00"), ReasonInvalid, "has no length"},
 		{"a TLV that is longer than the header", v2("21 11 00 11", addresses4, "01 00 03 68 32"), ReasonInvalid, "a TLV of 3 bytes does not fit into the 2"},
-		{"a TLV that claims very much", v2("21 11 00 0F", addresses4, "01 FF FF"), ReasonInvalid, "a TLV of 65535 bytes does not fit into the 0"},
+		{"a TLV that claims very much", v2("21 11 00 0F", addresses4, "01 FFFF"), ReasonInvalid, "a TLV of 65535 bytes does not fit into the 0"},
 		{"a TLV beside no addresses", v2("21 00 00 02 01 00"), ReasonInvalid, "has no length"},
 		{"another source", wrong(16), ReasonInvalid, "its checksum is"},
 		{"another length and TLV", right[:14] + "\x00\x16" + right[16:] + "\x04\x00\x00", ReasonInvalid, "its checksum is"},
@@ -228,7 +228,7 @@ func TestReadOfConnectionsThatFail(t *testing.T) {
 
 // What is announced is not set aside before it comes.
 func TestReadHoldsNoMoreThanCame(t *testing.T) {
-	few := append([]byte(v2("21 11 FF FF", addresses4)), make([]byte, 500)...)
+	few := append([]byte(v2("21 11 FFFF", addresses4)), make([]byte, 500)...)
 	const rounds = 100
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

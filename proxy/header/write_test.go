@@ -59,7 +59,7 @@ func TestHeadersAreThoseOfTheSpecification(t *testing.T) {
 				signature, "21 21 00 24",
 				"20 01 0D B8 00 00 00 00 00 00 00 00 00 00 00 01",
 				"FE 80 00 00 00 00 00 00 00 00 00 00 00 00 00 02",
-				"00 01 FF FF",
+				"00 01 FFFF",
 			},
 		},
 		{
@@ -77,7 +77,7 @@ func TestHeadersAreThoseOfTheSpecification(t *testing.T) {
 			source: tcp("192.0.2.1:54321"), destination: tcp("[::1]:443"),
 			want: []string{
 				signature, "21 21 00 24",
-				"00 00 00 00 00 00 00 00 00 00 FF FF C0 00 02 01",
+				"00 00 00 00 00 00 00 00 00 00 FFFF C0 00 02 01",
 				"00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 01",
 				"D4 31 01 BB",
 			},
