@@ -187,27 +187,14 @@ func TestPrometheusScrapes(t *testing.T) {
 // busy has a tunnel see connections of every kind until the test ends.
 func busy(t *testing.T, address string, good, bad *tls.Config) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	t.Cleanup(func() { cancel(); <-ended })
-	go func() {
-		defer close(ended)
-		again := time.NewTicker(50 * time.Millisecond)
-		defer again.Stop()
-		for {
-			for _, config := range []*tls.Config{good, bad} {
-				if conn, err := handshake(ctx, address, config); err == nil {
-					_ = roundTrip(conn) // or is refused
-					_ = conn.Close()
-				}
-			}
-			select {
-			case <-again.C:
-			case <-ctx.Done():
-				return
+	again(t, 50*time.Millisecond, func(ctx context.Context) {
+		for _, config := range []*tls.Config{good, bad} {
+			if conn, err := handshake(ctx, address, config); err == nil {
+				_ = roundTrip(conn) // or is refused
+				_ = conn.Close()
 			}
 		}
-	}()
+	})
 }
 
 // TestDashboardShowsWhatIsThere: each of its queries, and each of its variables,
