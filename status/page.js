@@ -143,7 +143,7 @@
       const said = (values) => this.names.map((name, i) => (name ? name + " " : "") + (values[i] === null ? "–" : this.format(values[i]))).join(", ");
       const latest = this.samples.at(-1);
       const minutes = Math.ceil(this.width / 60000) + " min";
-      const whole = any ? "at most " + this.format(most) : "nothing yet";
+      const whole = any ? "max " + this.format(most) : "nothing yet";
       this.svg.setAttribute("aria-label", this.title + (latest ? ": now " + said(latest[1]) + "; in the last " + minutes + " " + whole : ""));
       if (this.cursor !== null) {
         const [time, values] = this.samples[this.cursor];
