@@ -314,6 +314,20 @@ func TestWatchTellsWhatTheLastLookSaid(t *testing.T) {
 	}
 }
 
+func TestWatchThatIsEndedBeforeItHasSeenAnythingKnowsNothing(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c := client(t, port(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+	})), Options{})
+	c.options.Interval = time.Hour
+	if healthy, err := c.Watch(ctx, io.Discard); healthy || !errors.As(err, new(*UnreachableError)) {
+		t.Errorf("healthy %v, %v, want an UnreachableError", healthy, err)
+	}
+}
+
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

@@ -26,10 +26,10 @@ func (c *Client) Watch(ctx context.Context, out io.Writer) (healthy bool, err er
 	defer tick.Stop()
 	paint := style{colours: !c.options.Plain && terminal != nil}
 	var before *sight
-	for {
+	for looked := false; ; looked = true {
 		seen, lookErr := c.look(ctx, true)
-		if ctx.Err() != nil {
-			return healthy, err // a look that was cut short says nothing
+		if looked && ctx.Err() != nil {
+			return healthy, err // a look that was cut short says nothing new
 		}
 		healthy, err = lookErr == nil && seen.report.OK, lookErr
 		if writeErr := c.show(out, terminal, c.block(paint, seen, before, lookErr)); writeErr != nil {
