@@ -6,23 +6,25 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// families are those metrics of Sallyport's own that move when something happens. What a scrape can read from a tunnel is
-// collected by states and identities.
+// families are those metrics of Sallyport's own that move when something
+// happens. What a scrape can read from a tunnel is collected by states and
+// identities.
 type families struct {
-	handshakes  *prometheus.HistogramVec
-	lifetimes   *prometheus.HistogramVec
-	dials       *prometheus.HistogramVec
-	failures    *prometheus.CounterVec
-	handshakeKO *prometheus.CounterVec
-	dialKO      *prometheus.CounterVec
-	denials     *prometheus.CounterVec
-	ends        *prometheus.CounterVec
-	peers       *prometheus.CounterVec
-	sessions    *prometheus.CounterVec
+	handshakes       *prometheus.HistogramVec
+	lifetimes        *prometheus.HistogramVec
+	dials            *prometheus.HistogramVec
+	failures         *prometheus.CounterVec
+	failedHandshakes *prometheus.CounterVec
+	failedDials      *prometheus.CounterVec
+	denials          *prometheus.CounterVec
+	ends             *prometheus.CounterVec
+	peers            *prometheus.CounterVec
+	sessions         *prometheus.CounterVec
 }
 
-// Upper bounds of the classic buckets, in seconds. A handshake or a connection to a target takes a millisecond near by and
-// some round trips far away; a connection lives from that to a day.
+// Upper bounds of the classic buckets, in seconds. A handshake or a connection
+// to a target takes a millisecond near by and some round trips far away; a
+// connection lives from that to a day.
 var (
 	quick = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 	lived = []float64{.01, .1, .5, 1, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600}
@@ -37,7 +39,8 @@ func newFamilies(registry prometheus.Registerer) *families {
 	histogram := func(name, help string, buckets []float64) *prometheus.HistogramVec {
 		return register(registry, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: name, Help: help, Buckets: buckets,
-			// A scraper that asks for native histograms gets buckets that grow by a tenth each, as many as there is use for.
+			// A scraper that asks for native histograms gets buckets that grow
+			// by a tenth each, as many as there is use for.
 			NativeHistogramBucketFactor:     1.1,
 			NativeHistogramMaxBucketNumber:  100,
 			NativeHistogramMinResetDuration: time.Hour,
@@ -52,9 +55,9 @@ func newFamilies(registry prometheus.Registerer) *families {
 			"How long it took to connect to the target, with or without success and without TLS.", quick),
 		failures: counter("sallyport_failures_total",
 			"Connections that came to nothing, by how far they got and why.", "stage", "reason"),
-		handshakeKO: counter("sallyport_handshake_failures_total",
+		failedHandshakes: counter("sallyport_handshake_failures_total",
 			"TLS handshakes that failed, by the reason.", "reason"),
-		dialKO: counter("sallyport_dial_failures_total",
+		failedDials: counter("sallyport_dial_failures_total",
 			"Failures to connect to the target, by the reason.", "target", "reason"),
 		denials: counter("sallyport_authorization_denied_total",
 			"Connections whose peer was refused, by the reason.", "reason"),

@@ -185,7 +185,8 @@ func TestScrapesTellHowATunnelStands(t *testing.T) {
 	}
 }
 
-// A CA can issue any number of identities, and whoever holds one may call itself what it likes.
+// A CA can issue any number of identities, and whoever holds one may call
+// itself what it likes.
 func TestIdentitiesAreLimitedAndFitForALabel(t *testing.T) {
 	t.Parallel()
 	m := newMetrics(t, "ghostunnel") // three at most

@@ -21,9 +21,10 @@ type Graphite struct {
 	Log   *slog.Logger  // is told when readings begin and cease to arrive
 }
 
-// Graphite sends readings of Ghostunnel's metrics until the context ends, and then a last one, over a connection of its own
-// each. The lines are those of go-metrics-graphite, whose own loop would wait for a carbon that does not read for ever, does
-// not notice what got lost, and does not end.
+// Graphite sends readings of Ghostunnel's metrics until the context ends, and
+// then a last one, over a connection of its own each. The lines are those of
+// go-metrics-graphite, whose own loop would wait for a carbon that does not
+// read for ever, does not notice what got lost, and does not end.
 func (m *Metrics) Graphite(ctx context.Context, to Graphite) {
 	r := report{every: to.Every, log: to.Log, send: func(ctx context.Context) error {
 		conn, err := to.Dial(ctx)
@@ -40,8 +41,9 @@ func (m *Metrics) Graphite(ctx context.Context, to Graphite) {
 	r.run(ctx)
 }
 
-// graphiteLines is one reading in carbon's plaintext protocol: name, value and time in a line each. A counter also has its
-// average over the interval, and a timer, in nanoseconds, its percentiles and rates.
+// graphiteLines is one reading in carbon's plaintext protocol: name, value and
+// time in a line each. A counter also has its average over the interval, and a
+// timer, in nanoseconds, its percentiles and rates.
 func (m *Metrics) graphiteLines(now time.Time, every time.Duration) []byte {
 	var out bytes.Buffer
 	m.ghostunnel.registry.Each(func(name string, metric any) {

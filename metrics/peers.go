@@ -6,12 +6,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// otherPeers is the identity under which all are counted that came too late to have one of their own.
+// otherPeers is the identity under which all are counted that came too late to
+// have one of their own.
 const otherPeers = "other"
 
-// peers counts connections by the identity of their peer, for as many identities as there may be: a CA can issue any number of
-// them, and each would cost memory here and in whatever scrapes, for ever. Those that come first are the ones that are told
-// apart.
+// peers counts connections by the identity of their peer, for as many
+// identities as there may be: a CA can issue any number of them, and each would
+// cost memory here and in whatever scrapes, for ever. Those that come first are
+// the ones that are told apart.
 type peers struct {
 	connections *prometheus.CounterVec // by identity
 	max         int

@@ -22,8 +22,9 @@ type Push struct {
 	Log   *slog.Logger // is told when readings begin and cease to arrive
 }
 
-// Push POSTs readings until the context ends, and then a last one. Any answer but 2xx is a failure; what the receiver says is
-// not read, and where it redirects to is not followed.
+// Push POSTs readings until the context ends, and then a last one. Any answer
+// but 2xx is a failure; what the receiver says is not read, and where it
+// redirects to is not followed.
 func (m *Metrics) Push(ctx context.Context, to Push) {
 	transport := &http.Transport{
 		TLSClientConfig:        to.TLS,

@@ -21,8 +21,10 @@ type report struct {
 	log   *slog.Logger                // names the place
 }
 
-// run sends readings until the context ends, and then a last one. A place that takes none is tried again after a pause that
-// doubles. What could not be sent is not kept: the next reading has it all, since nothing counts from zero again.
+// run sends readings until the context ends, and then a last one. A place that
+// takes none is tried again after a pause that doubles. What could not be sent
+// is not kept: the next reading has it all, since nothing counts from zero
+// again.
 func (r *report) run(ctx context.Context) {
 	pause := time.Duration(0) // 0: the latest reading arrived
 	for {
@@ -46,7 +48,8 @@ func (r *report) wait(pause time.Duration) time.Duration {
 	return pause
 }
 
-// attempt sends one reading, and returns the pause that follows. Of a row of failures only the first is logged as one.
+// attempt sends one reading, and returns the pause that follows. Of a row of
+// failures only the first is logged as one.
 func (r *report) attempt(ctx context.Context, limit, pause time.Duration) time.Duration {
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

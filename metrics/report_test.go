@@ -85,7 +85,8 @@ func TestAPlaceThatIsBackGetsReadingsAtEachIntervalAgain(t *testing.T) {
 	})
 }
 
-// A place that takes for ever to answer gets no second reading meanwhile, and does not keep the process from ending.
+// A place that takes for ever to answer gets no second reading meanwhile, and
+// does not keep the process from ending.
 func TestAPlaceThatHangsIsGivenUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -94,7 +95,8 @@ func TestAPlaceThatHangsIsGivenUp(t *testing.T) {
 			return ctx.Err()
 		}}
 		runReport(t, 2*s, 15*s, p)
-		// After 2 s, and 1 s after the 10 s that it takes to give up; the third is the last.
+		// After 2 s, and 1 s after the 10 s that it takes to give up; the third
+		// is the last.
 		if diff := cmp.Diff([]time.Duration{2 * s, 13 * s, 15 * s}, p.at); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
 		}

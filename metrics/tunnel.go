@@ -7,8 +7,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Tunnel is what a tunnel lets be known about itself: its reasons at once, so that each is counted from the start, and what
-// the functions return at each scrape. They may be nil, and are called by several goroutines at once.
+// Tunnel is what a tunnel lets be known about itself: its reasons at once, so
+// that each is counted from the start, and what the functions return at each
+// scrape. They may be nil, and are called by several goroutines at once.
 type Tunnel struct {
 	Name   string // unique
 	Target string // where it forwards to, as it was configured
@@ -30,8 +31,9 @@ type Tunnel struct {
 	CRLs         func() []CRL         // in use now
 }
 
-// AddTunnel has the metrics tell of a tunnel that has loaded all it needs, and returns what takes down what becomes of its
-// connections. It is called once for each name.
+// AddTunnel has the metrics tell of a tunnel that has loaded all it needs, and
+// returns what takes down what becomes of its connections. It is called once
+// for each name.
 func (m *Metrics) AddTunnel(t Tunnel) *Recorder {
 	m.reloads.add(t.Name, time.Now())
 	m.own.MustRegister(identities{t}, states{t})
@@ -55,10 +57,12 @@ func tunnelDesc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, append([]string{"tunnel"}, labels...), nil)
 }
 
-// states collects how a tunnel stands. It asks at each scrape, so that what moves all the time is not written down each time.
+// states collects how a tunnel stands. It asks at each scrape, so that what
+// moves all the time is not written down each time.
 type states struct{ tunnel Tunnel }
 
-// Describe sends nothing, which makes the collector unchecked: each tunnel has one, and all of them tell of the same metrics.
+// Describe sends nothing, which makes the collector unchecked: each tunnel has
+// one, and all of them tell of the same metrics.
 func (states) Describe(chan<- *prometheus.Desc) {}
 
 // Collect sends how the tunnel stands now.

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"maps"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -10,6 +11,31 @@ import (
 	"sallyport/config"
 	"sallyport/proxy"
 )
+
+func TestWithoutAReaderNothingIsCollected(t *testing.T) {
+	t.Parallel()
+	s := &Sidecar{config: &config.Sidecar{}}
+	if s.metrics = s.newMetrics(Build{}); s.metrics != nil {
+		t.Fatal("there are metrics")
+	}
+	tun := &tunnel{config: &config.Tunnel{}, server: &proxy.Server{}}
+	s.measure(tun)
+	if o := tun.server.Observer; o.Accepted != nil || o.Failed != nil || o.Handshake != nil || o.Dialled != nil || o.Opened != nil || o.Closed != nil {
+		t.Errorf("the observer has functions: %+v", o)
+	}
+	for name, c := range map[string]*config.Sidecar{
+		"a status port": {Status: config.Status{Listen: listenAddress(t, "localhost:6060")}},
+		"a carbon":      {Metrics: config.Metrics{Graphite: listenAddress(t, "localhost:2003")}},
+		"a receiver":    {Metrics: config.Metrics{URL: &url.URL{Scheme: "http", Host: "localhost"}}},
+	} {
+		m := (&Sidecar{config: c}).newMetrics(Build{})
+		if m == nil {
+			t.Errorf("%s has nothing to read", name)
+			continue
+		}
+		m.Close()
+	}
+}
 
 // Dashboards and alerts hold on to these.
 func TestDenialsAreThoseOfEveryPackageThatHasASay(t *testing.T) {

@@ -189,3 +189,22 @@ func dialing(t *testing.T, dial func(context.Context) (net.Conn, error)) *Check 
 	t.Cleanup(c.Close)
 	return c
 }
+
+func TestLatestTellsWhatIsKnownAndAsksNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		down := errors.New("refused")
+		run, runs := slow(time.Second, down)
+		c := NewCheck(run, time.Minute)
+		defer c.Close()
+		if at, err := c.Latest(); !at.IsZero() || err != nil {
+			t.Errorf("before any run: %v, %v", at, err)
+		}
+		_ = c.Do(t.Context())
+		ended := time.Now()
+		time.Sleep(time.Hour)
+		if at, err := c.Latest(); !at.Equal(ended) || !errors.Is(err, down) || runs.Load() != 1 {
+			t.Errorf("after %d runs: %v, %v, want %v, %v", runs.Load(), at, err, ended, down)
+		}
+	})
+}
