@@ -46,9 +46,9 @@ func activateSocket(name string) ([]int32, error) {
 	}
 	var first *int32 // an array that the C library has allocated
 	var count uintptr
-	errno, _, _ := call(launchActivateSocket,
+	result, _, _ := call(launchActivateSocket,
 		uintptr(unsafe.Pointer(text)), uintptr(unsafe.Pointer(&first)), uintptr(unsafe.Pointer(&count)))
-	if errno != 0 {
+	if errno := int32(result); errno != 0 { // a C int: the rest of the register is anything
 		return nil, syscall.Errno(errno)
 	}
 	fds := append([]int32(nil), unsafe.Slice(first, count)...)
