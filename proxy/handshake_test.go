@@ -84,6 +84,14 @@ func TestReasonsOfHandshakes(t *testing.T) {
 			_, _ = c.Write([]byte{22, 3, 1, 0, 8, 1, 0, 0, 4, 1, 2, 3, 4}) // a ClientHello of four bytes
 			_, _ = io.Copy(io.Discard, c)
 		}},
+		{reason: "oversized_record", client: func(_ *testing.T, c net.Conn, _ *tls.Config) {
+			_, _ = c.Write([]byte{22, 3, 1, 0xff, 0xff})
+			_, _ = io.Copy(io.Discard, c)
+		}},
+		{reason: "bad_signature", client: func(t *testing.T, c net.Conn, config *tls.Config) {
+			config.Certificates[0].PrivateKey = newPKI(t).client.PrivateKey
+			_, _ = tls.Client(c, config).Read(make([]byte, 1))
+		}},
 		{reason: "client_abort", client: func(_ *testing.T, c net.Conn, _ *tls.Config) {}},
 		{reason: "connection_lost", client: func(_ *testing.T, c net.Conn, _ *tls.Config) {
 			_, _ = c.Write([]byte{22, 3, 1})

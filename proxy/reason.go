@@ -54,7 +54,9 @@ const (
 	reasonClientAbort   = "client_abort"             // the client went away without a byte: a port probe
 	reasonLost          = "connection_lost"          // the peer went away in the middle of a handshake
 	reasonNotTLS        = "not_tls"                  // what came is not TLS
-	reasonNoCertificate = "no_certificate"           // the client sent no certificate
+	reasonNoCertificate = "no_certificate"           // the peer sent no certificate
+	reasonSignature     = "bad_signature"            // the peer does not hold the key of its certificate
+	reasonOversized     = "oversized_record"         // the peer sent a TLS record longer than there may be
 	reasonVersion       = "protocol_version"         // no TLS version in common
 	reasonCipher        = "no_shared_cipher"         // no cipher suite in common
 	reasonALPN          = "no_shared_protocol"       // no application protocol in common (RFC 7301)
@@ -80,7 +82,7 @@ var failures = map[string][]string{
 	},
 	stageHandshake: {
 		reasonTimeout, reasonShutdown, reasonClientAbort, reasonLost, reasonUnreachable, reasonNotTLS, reasonNoHeader,
-		reasonNoCertificate, reasonVersion, reasonCipher, reasonALPN, reasonPeerAlert, reasonBadTLSMessage, reasonOther,
+		reasonNoCertificate, reasonSignature, reasonOversized, reasonVersion, reasonCipher, reasonALPN, reasonPeerAlert, reasonBadTLSMessage, reasonOther,
 	},
 	stageDial: {
 		reasonTimeout, reasonShutdown, reasonRefused, reasonUnreachable, reasonReset, reasonNoSocket, reasonName,
@@ -139,14 +141,18 @@ var errnoReasons = map[syscall.Errno]string{
 // them happen, so that a Go release that words them differently fails there.
 var handshakeTexts = []struct{ text, reason string }{
 	{"didn't provide a certificate", reasonNoCertificate},
+	{"received empty certificates message", reasonNoCertificate},                      // of a server, in TLS 1.3
+	{"*tls.certificateMsg when waiting for *tls.certificateMsg", reasonNoCertificate}, // the same in TLS 1.2: it has none in it
+	{"invalid signature by the", reasonSignature},
 	{"unsupported versions", reasonVersion},
 	{"unsupported protocol version", reasonVersion},
 	{"no cipher suite supported by both", reasonCipher},
 	{"client requested unsupported application protocols", reasonALPN},
 	{"server selected unadvertised ALPN protocol", reasonALPN},
 	{"bad record MAC", reasonBadTLSMessage},
-	{"oversized record", reasonBadTLSMessage},
+	{"oversized record", reasonOversized},
 	{"unexpected message", reasonBadTLSMessage},
+	{"received unexpected handshake message", reasonBadTLSMessage},
 	{"error decoding message", reasonBadTLSMessage},
 }
 
@@ -170,8 +176,11 @@ func reasonOf(err error) string {
 		return reasonTimeout
 	}
 	if record, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		if header.StartsRecord(record.RecordHeader) {
+		switch {
+		case header.StartsRecord(record.RecordHeader):
 			return reasonNoHeader
+		case strings.HasPrefix(record.Msg, "oversized record"):
+			return reasonOversized
 		}
 		return reasonNotTLS
 	}

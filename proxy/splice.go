@@ -171,6 +171,8 @@ func copyReason(err error) string {
 	switch reason := reasonOf(err); reason {
 	case reasonReset, reasonBadTLSMessage, reasonNoHeader:
 		return reason
+	case reasonOversized:
+		return reasonBadTLSMessage
 	case reasonPeerAlert:
 		return reasonAlert
 	}

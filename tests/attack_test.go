@@ -55,7 +55,7 @@ var attacks = []struct {
 	{"no certificate", func(_ *testing.T, v *victim) hostile {
 		none := tls.Certificate{PrivateKey: v.good.Key}
 		if v.mode == "client" { // a server without one breaks the protocol (RFC 8446, 4.4.2.4)
-			return hostile{shows: none, reason: "error", texts: []string{"tls: received "}}
+			return hostile{shows: none, reason: "no_certificate", texts: []string{"tls: received "}}
 		}
 		return hostile{shows: none, reason: "no_certificate"}
 	}},
@@ -123,17 +123,17 @@ var attacks = []struct {
 		v.pin()
 		shows := issued(t, v.CA, v.request())
 		shows.Certificate = v.good.TLSCertificate().Certificate
-		return hostile{shows: shows, reason: "error", texts: notTheKey}
+		return hostile{shows: shows, reason: "bad_signature", texts: notTheKey}
 	}},
 	{"right certificate, another key", func(t *testing.T, v *victim) hostile {
 		shows := issued(t, v.CA, v.request())
 		shows.Certificate = v.good.TLSCertificate().Certificate
-		return hostile{shows: shows, reason: "error", texts: notTheKey}
+		return hostile{shows: shows, reason: "bad_signature", texts: notTheKey}
 	}},
 	{"certificate swapped in flight", func(t *testing.T, v *victim) hostile {
 		mallory := newPKI(t).issue(t, "mallory", devpki.Request{CommonName: "mallory"})
 		swap := rewriting(func(_ int, record []byte) []byte { return swapCertificate(record, v.good.Leaf.Raw) })
-		return hostile{shows: mallory.TLSCertificate(), reason: "error", texts: notTheKey, reason13: "bad_tls_message", tamper: swap}
+		return hostile{shows: mallory.TLSCertificate(), reason: "bad_signature", texts: notTheKey, reason13: "bad_tls_message", tamper: swap}
 	}},
 	{"nothing newer than TLS 1.1", func(_ *testing.T, v *victim) hostile {
 		h := hostile{shows: v.good.TLSCertificate(), reason: "protocol_version"}
@@ -159,7 +159,7 @@ var attacks = []struct {
 		}}
 	}},
 	{"record too long", func(_ *testing.T, v *victim) hostile {
-		return hostile{shows: v.good.TLSCertificate(), reason: "not_tls", tamper: rewriting(lengthen)}
+		return hostile{shows: v.good.TLSCertificate(), reason: "oversized_record", tamper: rewriting(lengthen)}
 	}},
 }
 

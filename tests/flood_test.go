@@ -106,7 +106,7 @@ func TestGarbageOnTheTLSPortIsRefused(t *testing.T) {
 		{"HTTP", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "not_tls"},
 		{"zeros", strings.Repeat("\x00", 4096), "not_tls"},
 		{"SSH", "SSH-2.0-OpenSSH_9.2\r\n", "not_tls"},
-		{"a record that is too large", "\x16\x03\x01\xff\xff" + strings.Repeat("x", 1000), "not_tls"},
+		{"a record that is too large", "\x16\x03\x01\xff\xff" + strings.Repeat("x", 1000), "oversized_record"},
 		{"a ClientHello of noise", "\x16\x03\x01\x00\x64\x01\x00\x00\x60" + strings.Repeat("\xa5", 96), "bad_tls_message"},
 		{"application data first", "\x17\x03\x03\x00\x05hello", "not_tls"},
 	} {

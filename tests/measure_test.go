@@ -228,10 +228,12 @@ func TestEachFailureOfAHandshakeHasItsReason(t *testing.T) {
 		"no_shared_cipher": refused(adapted(func(c *tls.Config) {
 			c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256}
 		})),
-		"not_tls":         func(t *testing.T) { speakNoTLS(t, listen) },
-		"client_abort":    func(t *testing.T) { _ = dial(t, "tcp", listen).Close() },
-		"connection_lost": func(t *testing.T) { sendAndLeave(t, listen, []byte{22, 3, 1}) },
-		"bad_tls_message": func(t *testing.T) { sendAndLeave(t, listen, []byte{22, 3, 1, 0, 8, 1, 0, 0, 4, 1, 2, 3, 4}) },
+		"bad_signature":    refused(adapted(func(c *tls.Config) { c.Certificates[0].PrivateKey = newPKI(t).client(t).Key })),
+		"oversized_record": func(t *testing.T) { sendAndLeave(t, listen, []byte{22, 3, 1, 255, 255}) },
+		"not_tls":          func(t *testing.T) { speakNoTLS(t, listen) },
+		"client_abort":     func(t *testing.T) { _ = dial(t, "tcp", listen).Close() },
+		"connection_lost":  func(t *testing.T) { sendAndLeave(t, listen, []byte{22, 3, 1}) },
+		"bad_tls_message":  func(t *testing.T) { sendAndLeave(t, listen, []byte{22, 3, 1, 0, 8, 1, 0, 0, 4, 1, 2, 3, 4}) },
 		"timeout": func(t *testing.T) {
 			if _, err := io.Copy(io.Discard, dial(t, "tcp", listen)); isTimeout(err) {
 				t.Fatal(err)
