@@ -29,16 +29,16 @@ func (s *mysqlStream) read(limit int) ([]byte, error) {
 		}
 		return nil, err
 	}
+	due := s.next
+	s.next = head[3] + 1 // of the answer, if it is an error
 	length := int(head[0]) | int(head[1])<<8 | int(head[2])<<16
 	if length > limit {
 		return nil, malformed("a packet of %d bytes; no more than %d are acceptable here", length, limit)
 	}
-	if head[3] != s.next {
-		return nil, malformed("packet %d where %d is due", head[3], s.next)
+	if head[3] != due {
+		return nil, malformed("packet %d where %d is due", head[3], due)
 	}
-	s.next++
-	payload, err := receive(s.conn, length)
-	return payload, err
+	return receive(s.conn, length)
 }
 
 // write sends a packet.
