@@ -182,7 +182,7 @@ func (c *conn) dial() error {
 		}
 		c.observeDial(took)
 		// Dialers report the end of their context in words of their own; what matters is who ended it.
-		if cause := context.Cause(ctx); cause != nil && !errors.As(err, new(*interruptedError)) {
+		if cause := context.Cause(ctx); cause != nil && !errors.As(err, new(*interruptedError)) && !errors.As(err, new(*upgradeError)) {
 			return &interruptedError{cause: cause, err: err}
 		}
 		return err

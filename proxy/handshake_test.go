@@ -76,6 +76,16 @@ func TestReasonsOfHandshakes(t *testing.T) {
 				_ = tls.Client(c, config).Handshake()
 			},
 		},
+		{
+			reason: "no_shared_protocol",
+			server: func(config *tls.Config) { config.NextProtos = []string{"postgresql"} },
+			client: func(t *testing.T, c net.Conn, config *tls.Config) {
+				config.NextProtos = []string{"h2"}
+				if err := tls.Client(c, config).Handshake(); err == nil || !strings.Contains(err.Error(), "no application protocol") {
+					t.Errorf("the client was told %v", err)
+				}
+			},
+		},
 		{reason: "not_tls", client: func(_ *testing.T, c net.Conn, _ *tls.Config) {
 			_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 			_, _ = io.Copy(io.Discard, c)

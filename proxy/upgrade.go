@@ -93,10 +93,13 @@ func talk(ctx context.Context, speak func() error, sockets ...net.Conn) error {
 		}
 	})
 	err := speak()
-	if _, judged := errors.AsType[reasoned](err); !stop() && !judged {
-		return &interruptedError{cause: context.Cause(ctx)}
+	if stop() || errors.As(err, new(*interruptedError)) {
+		return err
 	}
-	return err
+	if _, judged := errors.AsType[reasoned](err); judged {
+		return err
+	}
+	return &interruptedError{cause: context.Cause(ctx)}
 }
 
 // tellRefusal gives a client the time to read what it was told, if err is a refusal by an Upgrade. It returns err.
