@@ -105,24 +105,24 @@ func TestSocketsThatCannotBeListenedOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer plain.Close()
+	t.Cleanup(func() { plain.Close() })
 	datagrams, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer datagrams.Close()
+	t.Cleanup(func() { datagrams.Close() })
 	conn, err := net.Dial("tcp", listening.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { conn.Close() })
 
 	used := handOver(t, "web", listening)
 	ln, err := Listen(t.Context(), parse(t, "systemd:web"), ListenOptions{Activation: used})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
+	t.Cleanup(func() { ln.Close() })
 	const notAListener = "is no socket that accepts connections; use ListenStream= without Accept=yes in the .socket unit"
 	tests := []struct {
 		name       string
@@ -140,6 +140,7 @@ func TestSocketsThatCannotBeListenedOn(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			ln, err := Listen(t.Context(), parse(t, "systemd:web"), ListenOptions{Activation: tt.activation})
 			if err == nil {
 				ln.Close()

@@ -77,6 +77,7 @@ var owners = []owner{
 	{"go.yaml.in/yaml", "config", "files are read by the room that reads the flags, so that the two cannot drift apart"},
 	{"gopkg.in/yaml", "config", "files are read by the room that reads the flags, so that the two cannot drift apart"},
 	{"github.com/cyberdelia/go-metrics-graphite", "metrics", "what is measured leaves through one room: report it through funcs of standard types"},
+	{"github.com/coreos/go-systemd", "socket", "what a service manager hands over is read once, by the room that opens sockets"},
 	{"github.com/deathowl/go-metrics-prometheus", "metrics", "what is measured leaves through one room: report it through funcs of standard types"},
 	{"github.com/pires/go-proxyproto", "proxy tests", "PROXY headers are written in one room; its own reader knows where a header ends"},
 	{"github.com/prometheus", "metrics netstat", "what is measured leaves through one room, and what netstat measures is a prometheus.Collector, which joins it there or is served alone; report anything else through funcs of standard types"},
