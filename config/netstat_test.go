@@ -91,7 +91,7 @@ func TestWrongNetstatFiles(t *testing.T) {
 	for _, test := range []struct{ text, want string }{
 		{"port 80\nduration 6x\n", `FILE:2: duration "6x": not a duration; write it like 30s, 5m or 1h30m`},
 		{"duration 0\n", `FILE:1: duration "0": no time at all; use more than 0`},
-		{"# port\n\nport http\n", `FILE:3: port "http": not a port; use 1 to 65535, or -1 for all`},
+		{"# comment\n\nport http\n", `FILE:3: port "http": not a port; use 1 to 65535, or -1 for all`},
 		{"port -2", `FILE:1: port "-2": not a port; use 1 to 65535, or -1 for all`},
 		{"port 0", `FILE:1: port "0": not a port; use 1 to 65535, or -1 for all`},
 		{"LISTEN 70000", `FILE:1: LISTEN "70000": port 70000 is out of range; use 1 to 65535`},

@@ -193,7 +193,7 @@ func TestNetstatAgreesWithSS(t *testing.T) {
 	simple.stop(t)
 }
 
-// TestNetstatServesItsPort, leaves it out, and answers a scrape in OpenMetrics.
+// TestNetstatServesItsPort and leaves it out.
 func TestNetstatServesItsPort(t *testing.T) {
 	t.Parallel()
 	listen := reserve(t)
