@@ -27,7 +27,7 @@ var settings = []setting{
 	},
 	{
 		name: "listen-owner", commands: inTunnel, group: groupAddresses, value: "USER[:GROUP]",
-		help: "who that socket belongs to; without --listen-mode it alone may connect, with its group if that is named",
+		help: "who that socket belongs to; without --listen-mode USER alone may connect, and GROUP if it is named",
 		set:  one(func(d *draft) *string { return &d.tunnel.ListenOwner }, parseOwner),
 	},
 	{

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,6 +68,13 @@ func TestSocketsThatWereHandedOverAreListenedOnByName(t *testing.T) {
 			t.Fatal(err)
 		}
 		roundTrip(t, ln, parse(t, test.dial))
+		// Whoever waits for a connection can be asked for something else.
+		if err := ln.(interface{ SetDeadline(at time.Time) error }).SetDeadline(time.Unix(1, 0)); err != nil {
+			t.Error(err)
+		}
+		if conn, err := ln.Accept(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("after the deadline it accepts %v, %v", conn, err)
+		}
 		if err := ln.Close(); err != nil {
 			t.Error(err)
 		}

@@ -86,7 +86,7 @@ func TestSocketUnitsStartTheServiceAndOutliveIt(t *testing.T) {
 	m := startManager(t, map[string]string{
 		"web.socket":    fmt.Sprintf("[Socket]\nListenStream=%s\nFileDescriptorName=web\n", listen),
 		"status.socket": fmt.Sprintf("[Socket]\nListenStream=%s\nSocketMode=0600\nFileDescriptorName=status\nService=web.service\n", status),
-		"web.service": fmt.Sprintf("[Service]\nSockets=web.socket status.socket\nEnvironment=%s\nStandardOutput=append:%s/log\nStandardError=inherit\nExecStart=%s %s\n",
+		"web.service": fmt.Sprintf("[Service]\nType=notify\nWatchdogSec=10\nSockets=web.socket status.socket\nEnvironment=%s\nStandardOutput=append:%s/log\nStandardError=inherit\nExecStart=%s %s\n",
 			raceOptions, dir, sallyport(t), strings.Join(args, " ")),
 	})
 	m.do(t, "start", "web.socket", "status.socket")
