@@ -25,7 +25,7 @@ func parsePortOrAddress(text string) (socket.Address, error) {
 	if _, err := strconv.ParseUint(text, 10, 64); err == nil {
 		text = ":" + text
 	}
-	return socket.ParseAddress(text)
+	return socket.ParseListenAddress(text)
 }
 
 // parsePortOrAll reads a port; -1 is all of them, and 0 in Netstat.

@@ -38,6 +38,7 @@ func TestNetstat(t *testing.T) {
 			}},
 		{name: "a port to listen on", flags: "--listen 9000", want: func(n *Netstat) { n.Listen = address(t, ":9000") }},
 		{name: "a socket to listen on", flags: "--listen unix:/s", want: func(n *Netstat) { n.Listen = address(t, "unix:/s") }},
+		{name: "a socket of systemd's", flags: "--listen systemd:netstat", want: func(n *Netstat) { n.Listen = address(t, "systemd:netstat") }},
 		{name: "all ports", flags: "--port -1 --simple", want: func(n *Netstat) { n.Simple = true }},
 		{name: "all ports, joined", flags: "--port=-1", want: func(*Netstat) {}},
 		{name: "seconds", flags: "--duration 90", want: func(n *Netstat) { n.MinAge = 90 * time.Second }},

@@ -32,7 +32,7 @@ var settings = []setting{
 	},
 	{
 		name: "listen", commands: inNetstat, group: groupAddresses, value: "ADDR", initial: "9690", env: []string{"LISTEN"},
-		help: "where to serve /metrics, over plain HTTP: PORT, HOST:PORT, [IPv6]:PORT or unix:PATH",
+		help: "where to serve /metrics, over plain HTTP: PORT, HOST:PORT, [IPv6]:PORT, unix:PATH or a systemd:NAME socket",
 		set:  one(func(d *draft) *socket.Address { return &d.netstat.Listen }, parsePortOrAddress),
 	},
 	{

@@ -303,3 +303,52 @@ func TestMetricsThatAreNamedExist(t *testing.T) {
 		}
 	}
 }
+
+// TestDashboardIsWhole: its panels do not cover each other, and take their data
+// from where the variable says.
+func TestDashboardIsWhole(t *testing.T) {
+	t.Parallel()
+	type source struct{ UID string }
+	var dashboard struct {
+		SchemaVersion int
+		Panels        []struct {
+			ID          int
+			Type, Title string
+			Datasource  source
+			GridPos     struct{ X, Y, W, H int }
+			Targets     []struct{ Datasource source }
+		}
+	}
+	if err := json.Unmarshal([]byte(readText(t, "../deploy/grafana/sallyport.json")), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	if dashboard.SchemaVersion < 39 {
+		t.Errorf("schema version %d", dashboard.SchemaVersion)
+	}
+	ids, cells := map[int]string{}, map[[2]int]string{}
+	for _, p := range dashboard.Panels {
+		if other, taken := ids[p.ID]; taken {
+			t.Errorf("%q and %q both are panel %d", p.Title, other, p.ID)
+		}
+		ids[p.ID] = p.Title
+		for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
+			for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
+				if other, taken := cells[[2]int{x, y}]; taken || x >= 24 {
+					t.Fatalf("%q is over %q or the edge, at %d,%d", p.Title, other, x, y)
+				}
+				cells[[2]int{x, y}] = p.Title
+			}
+		}
+		if p.Type == "row" {
+			continue
+		}
+		if len(p.Targets) == 0 {
+			t.Errorf("%q shows nothing", p.Title)
+		}
+		for _, target := range p.Targets {
+			if p.Datasource.UID != "${datasource}" || target.Datasource != p.Datasource {
+				t.Errorf("%q takes its data from %q and %q", p.Title, p.Datasource.UID, target.Datasource.UID)
+			}
+		}
+	}
+}
