@@ -171,29 +171,37 @@ func TestPROXYHeaderToTheByte(t *testing.T) {
 		return fmt.Sprintf("%X%X%04X%04X", from.Addr().AsSlice(), to.Addr().AsSlice(), from.Port(), to.Port())
 	}
 	tests := []struct {
+		name    string
 		network string
 		host    netip.Addr
+		every   bool // it listens on every interface, of both families
 		family  string
 		ends    func(client, listen net.Addr) string
 	}{
-		{"tcp", loopback[0], "11", endsOf},
-		{"tcp", loopback[1], "21", endsOf},
-		{"unix", netip.Addr{}, "31", func(_, listen net.Addr) string {
+		{"IPv4", "tcp", loopback[0], false, "11", endsOf},
+		{"IPv6", "tcp", loopback[1], false, "21", endsOf},
+		{"IPv4 among others", "tcp", loopback[0], true, "11", endsOf},
+		{"IPv6 among others", "tcp", loopback[1], true, "21", endsOf},
+		{"UNIX", "unix", netip.Addr{}, false, "31", func(_, listen net.Addr) string {
 			path := hexadecimal(listen.String())
 			return strings.Repeat("00", 108) + path + strings.Repeat("00", 108-len(path)/2)
 		}},
 	}
 	for _, tt := range tests {
-		t.Run(tt.network+" "+tt.host.String(), func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			handle, received := record()
 			service := serve(t, "unix", handle)
 			p := newPKI(t)
 			var listen, address string
-			if tt.network == "unix" {
+			switch {
+			case tt.network == "unix":
 				address = filepath.Join(t.TempDir(), "listen")
 				listen = "unix:" + address
-			} else {
+			case tt.every:
+				address = reserveOn(t, tt.host)
+				listen = ":" + port(t, address)
+			default:
 				address = reserveOn(t, tt.host)
 				listen = address
 			}
