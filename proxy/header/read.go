@@ -35,8 +35,8 @@ func invalid(format string, args ...any) error {
 	return &Error{ReasonInvalid, "invalid PROXY header: " + fmt.Sprintf(format, args...)}
 }
 
-// Read reads a header, and nothing beyond it. It returns from where and to where the connection goes that the header tells of;
-// both are nil if it is of no other than the one it came over, or of one that is not told.
+// Read reads a header, and nothing beyond it. It returns from where a client connected, and to where; both are nil where the
+// header tells of no client, and the ends of the connection itself count.
 //
 // An error is an *Error for what is not a header of the protocol, one that ends before it is complete included, and otherwise
 // that of r; it is ErrNothing too if not one byte had come.
@@ -111,28 +111,26 @@ func parse1(line []byte) (source, destination net.Addr, err error) {
 	if len(fields) != 6 || fields[1] != "TCP4" && fields[1] != "TCP6" {
 		return nil, nil, invalid("%q is neither TCP4 nor TCP6 with two addresses and two ports", text)
 	}
-	from, err1 := parseEnd(fields[1], fields[2], fields[4])
-	to, err2 := parseEnd(fields[1], fields[3], fields[5])
-	if err1 != nil || err2 != nil {
+	from, ok1 := parseEnd(fields[1], fields[2], fields[4])
+	to, ok2 := parseEnd(fields[1], fields[3], fields[5])
+	if !ok1 || !ok2 {
 		return nil, nil, invalid("%q has no two addresses of %s with ports", text, fields[1])
 	}
 	return net.TCPAddrFromAddrPort(from), net.TCPAddrFromAddrPort(to), nil
 }
 
-var errNotAnEnd = errors.New("not an address with its port")
-
 // parseEnd reads one end of a connection. The family dictates the format of the address, and there are no zeroes before a
 // number.
-func parseEnd(family, host, port string) (netip.AddrPort, error) {
+func parseEnd(family, host, port string) (_ netip.AddrPort, ok bool) {
 	ip, err := netip.ParseAddr(host)
 	if err != nil || ip.Zone() != "" || ip.Is4() != (family == "TCP4") {
-		return netip.AddrPort{}, errNotAnEnd
+		return netip.AddrPort{}, false
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || strconv.FormatUint(number, 10) != port {
-		return netip.AddrPort{}, errNotAnEnd
+		return netip.AddrPort{}, false
 	}
-	return netip.AddrPortFrom(ip, uint16(number)), nil
+	return netip.AddrPortFrom(ip, uint16(number)), true
 }
 
 // The fixed part of a header of version 2.
@@ -201,7 +199,7 @@ func parse2(h []byte) (source, destination net.Addr, err error) {
 	if len(h) < fixedSize+size {
 		return nil, nil, invalid("%d bytes are too few for addresses of family %#02x", len(h)-fixedSize, family)
 	}
-	if err := check(h, fixedSize+size); err != nil {
+	if err := checkTLVs(h, fixedSize+size); err != nil {
 		return nil, nil, err
 	}
 	if protocol != protocolStream {
@@ -241,8 +239,8 @@ func unixAddr(field []byte) net.Addr {
 // typeCRC32C is the TLV that holds a checksum of the header (section 2.2.3).
 const typeCRC32C = 0x03
 
-// check looks through the TLVs that begin at an offset: whether each is whole, and the checksum right if there is one.
-func check(h []byte, at int) error {
+// checkTLVs looks through what begins at an offset: whether each TLV is whole, and the checksum right if there is one.
+func checkTLVs(h []byte, at int) error {
 	sumAt := 0
 	for at < len(h) {
 		left := len(h) - at - 3
