@@ -65,6 +65,7 @@ func TestChallengeDoesNotWaitForItsPeer(t *testing.T) {
 		if err := tls.Client(socket, config).Handshake(); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait() // the client's handshake is over before the server's
 		began := time.Now()
 		if err := r.stop(t, time.Minute); err != nil {
 			t.Error(err)

@@ -107,6 +107,7 @@ func TestPeerWithoutACertificateIsNotNamed(t *testing.T) {
 		client := certs.clientConfig()
 		client.MaxVersion, client.Certificates = version, nil
 		_, _ = tls.Client(socket, client).Read(make([]byte, 1))
+		synctest.Wait() // the alert comes before the end of the server's handshake
 		_ = socket.Close()
 		_ = r.stop(t, time.Minute)
 		wantRefusal(t, r, "reason=no_certificate")
