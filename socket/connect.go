@@ -115,18 +115,16 @@ func notHTTP(head []byte) error {
 
 // parseReply takes a header apart.
 func parseReply(head []byte) (reply, error) {
-	lines := textproto.NewReader(bufio.NewReader(bytes.NewReader(head)))
-	line, err := lines.ReadLine()
-	if err != nil {
-		return reply{}, err
-	}
+	line, fields, _ := strings.Cut(string(head), "\n")
+	line = strings.TrimSuffix(line, "\r")
 	version, rest, _ := strings.Cut(line, " ")
 	digits, phrase, _ := strings.Cut(rest, " ")
 	status, err := strconv.ParseUint(digits, 10, 16)
 	if len(version) != len("HTTP/1.1") || version[7] < '0' || version[7] > '9' || err != nil || len(digits) != 3 || status < 100 {
 		return reply{}, refused(reasonProxyError, "the answer begins with %q, which is no status line of HTTP/1", printable(line))
 	}
-	header, _ := lines.ReadMIMEHeader() // what cannot be read is not needed
+	// What cannot be read is not needed.
+	header, _ := textproto.NewReader(bufio.NewReader(strings.NewReader(fields))).ReadMIMEHeader()
 	return reply{int(status), phrase, header}, nil
 }
 

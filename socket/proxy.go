@@ -206,14 +206,22 @@ func (t *tunnelled) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-func (t *tunnelled) SetDeadline(at time.Time) error      { return t.socket.SetDeadline(at) }
-func (t *tunnelled) SetReadDeadline(at time.Time) error  { return t.socket.SetReadDeadline(at) }
+// SetDeadline sets that of the socket.
+func (t *tunnelled) SetDeadline(at time.Time) error { return t.socket.SetDeadline(at) }
+
+// SetReadDeadline sets that of the socket.
+func (t *tunnelled) SetReadDeadline(at time.Time) error { return t.socket.SetReadDeadline(at) }
+
+// SetWriteDeadline sets that of the socket.
 func (t *tunnelled) SetWriteDeadline(at time.Time) error { return t.socket.SetWriteDeadline(at) }
 
 // named is the address of what has only a name here.
 type named Address
 
-func (named) Network() string  { return networkTCP }
+// Network returns "tcp".
+func (named) Network() string { return networkTCP }
+
+// String is the address as ParseAddress reads it.
 func (n named) String() string { return Address(n).String() }
 
 // remoteAddr is a target as a peer's address.

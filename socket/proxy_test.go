@@ -76,8 +76,11 @@ func TestHTTPProxyIsAskedForTheTarget(t *testing.T) {
 		"192.0.2.1:443":      "CONNECT 192.0.2.1:443 HTTP/1.1\r\nHost: 192.0.2.1:443\r\n",
 		"[2001:db8::1]:8443": "CONNECT [2001:db8::1]:8443 HTTP/1.1\r\nHost: [2001:db8::1]:8443\r\n",
 	} {
-		for _, who := range []func() (string, string){nil, alice, func() (string, string) { return "", "" }} {
-			p, far := script(t, Proxy{Protocol: HTTPConnect, Credentials: who}, "HTTP/1.1 200 OK\r\n\r\n", false)
+		for _, who := range []struct {
+			credentials func() (string, string)
+			told        bool
+		}{{nil, false}, {alice, true}, {func() (string, string) { return "", "" }, false}} {
+			p, far := script(t, Proxy{Protocol: HTTPConnect, Credentials: who.credentials}, "HTTP/1.1 200 OK\r\n\r\n", false)
 			conn, err := p.Dialer(parse(t, target))(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -87,10 +90,8 @@ func TestHTTPProxyIsAskedForTheTarget(t *testing.T) {
 			}
 			_ = conn.Close()
 			full := want
-			if user, password := "", ""; who != nil {
-				if user, password = who(); user != "" {
-					full += "Proxy-Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password)) + "\r\n"
-				}
+			if who.told {
+				full += "Proxy-Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("alice:pass:word")) + "\r\n"
 			}
 			if got := far.all(t); got != full+"\r\n" {
 				t.Errorf("asked %q, want %q", got, full+"\r\n")

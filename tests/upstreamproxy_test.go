@@ -102,9 +102,9 @@ const squidForAlice = `
 	http_access deny all
 `
 
-// TestProxies goes through real ones, in the sandbox, to a
+// TestUpstreamProxies goes through real ones, in the sandbox, to a
 // target that is not resolved here. The status port's check takes the same way.
-func TestProxies(t *testing.T) {
+func TestUpstreamProxies(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, scheme, user string
@@ -141,8 +141,8 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// TestProxiesThatFail has real ones refuse, or fail.
-func TestProxiesThatFail(t *testing.T) {
+// TestUpstreamProxiesThatFail has real ones refuse, or fail.
+func TestUpstreamProxiesThatFail(t *testing.T) {
 	t.Parallel()
 	const toDiscard = "127.0.0.1:9"
 	for _, test := range []struct {
@@ -195,7 +195,6 @@ func TestProxiesThatFail(t *testing.T) {
 // whatever it is asked for.
 type connectProxy struct {
 	target string
-	first  string // sent in one piece with the answer; the target is then handle's
 
 	mu    sync.Mutex
 	asked []string // the request lines
@@ -362,9 +361,9 @@ func TestTargetMaySpeakFirst(t *testing.T) {
 	client.stop(t)
 }
 
-// TestSlowProxies, that babble or that lie cost no more than
+// TestSlowUpstreamProxies, that babble or that lie cost no more than
 // --connect-timeout, and leave nothing behind.
-func TestSlowProxies(t *testing.T) {
+func TestSlowUpstreamProxies(t *testing.T) {
 	t.Parallel()
 	babble := func(text string) func(net.Conn) {
 		return func(conn net.Conn) {
@@ -403,7 +402,7 @@ func TestSlowProxies(t *testing.T) {
 		{"dribbling", "http", dribble("HTTP/1.1 200 OK\r\n"), "error on dial", []string{"reason=timeout"}},
 		{"babbling", "http", babble("HTTP/1.1 100 Continue\r\n\r\n"), "error on dial", []string{"reason=proxy_error", "8192"}},
 		{"babbling", "https", babble("HTTP/1.1 200 OK\r\n"), "error on dial", []string{"reason=proxy_tls"}},
-		{"babbling", "socks5", babble("no, no, "), "error on dial", []string{"reason=proxy_error", "not SOCKS 5"}},
+		{"babbling", "socks5", babble("never "), "error on dial", []string{"reason=proxy_error", "not SOCKS 5"}},
 		{"another protocol", "http", say("220 ftp.test ready\r\n"), "error on dial", []string{"reason=proxy_error", "220 ftp.test"}},
 		{"a page of its own", "http", say("HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n<h1>Hello!</h1>"), "error on TLS handshake", []string{"reason=not_tls", "through proxy http://"}},
 		{"silent in place of the target", "socks5", say("\x05\x00\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"), "error on TLS handshake", []string{"reason=timeout", "through proxy socks5://"}},
@@ -446,6 +445,24 @@ func TestSlowProxies(t *testing.T) {
 			client.stop(t)
 		})
 	}
+}
+
+// TestDrainDoesNotWaitForAProxy that has been asked and says nothing.
+func TestDrainDoesNotWaitForAProxy(t *testing.T) {
+	t.Parallel()
+	p, listen := newPKI(t), reserve(t)
+	asked := make(chan struct{}, 1)
+	at := serve(t, "tcp", func(conn net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+			asked <- struct{}{}
+		}
+		_, _ = io.Copy(io.Discard, conn)
+	})
+	client := startClient(t, p, listen, "localhost:25", "--proxy", "http://"+at.address, "--connect-timeout", "1h", "--log-level", "debug")
+	dial(t, "tcp", listen)
+	receive(t, "the request to the proxy", asked)
+	client.stop(t)
+	client.waitLine(t, "error on dial", "reason=shutdown")
 }
 
 // TestCredentialsForTheProxyAreReloaded from their file, as soon as it changes,
