@@ -206,6 +206,9 @@ func reasonOf(err error) string {
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "remote error" { // how crypto/tls reports the peer's alert
+		if strings.HasSuffix(op.Err.Error(), "no application protocol") {
+			return reasonALPN
+		}
 		return reasonPeerAlert
 	}
 	text := err.Error()
