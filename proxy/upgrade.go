@@ -73,15 +73,16 @@ func (c *conn) joinUp(ctx context.Context, target *side) error {
 // An error leaves no connection open.
 func UpgradingDialer(dial func(context.Context) (net.Conn, error), upgrade func(net.Conn) error) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
-		socket, err := dial(ctx)
+		target, err := dial(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if err := talk(ctx, func() error { return upgrade(socket) }, socket); err != nil {
-			_ = socket.Close()
+		under := newSide(target) // a session with a proxy before the target heeds no deadline
+		if err := talk(ctx, func() error { return upgrade(target) }, under.socket); err != nil {
+			under.close()
 			return nil, &upgradeError{err: err}
 		}
-		return socket, nil
+		return target, nil
 	}
 }
 

@@ -16,10 +16,13 @@ import (
 )
 
 // backend returns how to find out whether a server mode target is up: by connecting, or by asking for --target-status. One that
-// wants to be told who connects is told that nobody does.
-func (t *tunnel) backend(dial func(context.Context) (net.Conn, error)) func(context.Context) error {
+// wants to be told who connects is told that nobody does. Leave, which may be nil, is said before the connection is closed.
+func (t *tunnel) backend(dial func(context.Context) (net.Conn, error), leave func(net.Conn) error) func(context.Context) error {
 	if t.config.Announce != "" {
 		dial = proxy.LocalDialer(dial)
+	}
+	if leave != nil {
+		dial = proxy.UpgradingDialer(dial, leave)
 	}
 	if at := t.config.TargetStatus; at != nil {
 		trust := t.source.ClientConfig(certloader.ClientOptions{ServerName: at.Hostname()})
@@ -42,8 +45,9 @@ const (
 
 // shaken returns how to find out whether a TLS target is up. In TLS 1.3 the client's part of the handshake is over before the
 // server has looked at the client's certificate, so a target that refuses it would pass for one that is up. The refusal is an
-// alert, one round trip later: it is waited for as long as the handshake took.
-func shaken(dial func(context.Context) (net.Conn, error), config func(net.Addr) *tls.Config) func(context.Context) error {
+// alert, one round trip later: it is waited for as long as the handshake took. With leave, which may be nil, that is said
+// instead, and the target answers.
+func shaken(dial func(context.Context) (net.Conn, error), config func(net.Addr) *tls.Config, leave func(net.Conn) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		c, err := dial(ctx)
 		if err != nil {
@@ -54,6 +58,11 @@ func shaken(dial func(context.Context) (net.Conn, error), config func(net.Addr) 
 		started := time.Now()
 		if err := session.HandshakeContext(ctx); err != nil {
 			return fmt.Errorf("TLS handshake with the target: %w", err)
+		}
+		if leave != nil {
+			stop := context.AfterFunc(ctx, func() { _ = session.SetDeadline(time.Unix(1, 0)) })
+			defer stop()
+			return leave(session)
 		}
 		ctx, cancel := context.WithTimeout(ctx, min(max(time.Since(started), minVerdict), maxVerdict))
 		defer cancel()

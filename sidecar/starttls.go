@@ -2,12 +2,31 @@ package sidecar
 
 import (
 	"context"
-	"crypto/tls"
+	"fmt"
 	"net"
 
+	"sallyport/config"
 	"sallyport/proxy"
 	"sallyport/starttls"
 )
+
+// startTLS has the tunnel's side that is TLS go over to it as the tunnel's protocol does. It returns the check of a target that
+// speaks that protocol.
+func (t *tunnel) startTLS(dial func(context.Context) (net.Conn, error), gate *proxy.Gate) (check func(context.Context) error, _ error) {
+	protocol, err := starttls.New(t.config.StartTLS)
+	if err != nil {
+		return nil, fmt.Errorf("--starttls: %w", err)
+	}
+	if t.config.Mode == config.Server {
+		t.server.Upgrade = serverUpgrade(protocol)
+		return t.backend(dial, protocol.Leave(false)), nil
+	}
+	config := t.targetConfig()
+	t.server.Upgrade = clientUpgrade(protocol, func(upgrade func(net.Conn) error) func(context.Context) (net.Conn, error) {
+		return t.proxy.named(dialTLS(proxy.UpgradingDialer(dial, upgrade), config, gate))
+	})
+	return shaken(proxy.UpgradingDialer(dial, protocol.Probe), config, protocol.Leave(true)), nil
+}
 
 // serverUpgrade has clients find TLS where the protocol has it.
 func serverUpgrade(protocol *starttls.Protocol) func() proxy.Upgrade {
@@ -19,14 +38,13 @@ func serverUpgrade(protocol *starttls.Protocol) func() proxy.Upgrade {
 
 // clientUpgrade finds a target's TLS where the protocol has it.
 func clientUpgrade(
-	protocol *starttls.Protocol, dial func(context.Context) (net.Conn, error), config func(net.Addr) *tls.Config, gate *proxy.Gate,
+	protocol *starttls.Protocol, reach func(upgrade func(target net.Conn) error) func(context.Context) (net.Conn, error),
 ) func() proxy.Upgrade {
 	return func() proxy.Upgrade {
 		session := protocol.Client()
 		return proxy.Upgrade{
 			Dial: func(ctx context.Context, client net.Conn) (net.Conn, error) {
-				upgrade := func(target net.Conn) error { return session.Upgrade(client, target) }
-				return dialTLS(proxy.UpgradingDialer(dial, upgrade), config, gate)(ctx)
+				return reach(func(target net.Conn) error { return session.Upgrade(client, target) })(ctx)
 			},
 			Join: session.Join,
 		}

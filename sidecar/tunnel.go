@@ -13,7 +13,6 @@ import (
 	"sallyport/policy"
 	"sallyport/proxy"
 	"sallyport/socket"
-	"sallyport/starttls"
 	"sallyport/status"
 )
 
@@ -93,25 +92,18 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 	if via != nil {
 		dial = via.dialer(gate)
 	}
-	run := t.backend(dial)
+	run := t.backend(dial, nil)
 	if c.Mode == config.Server {
 		t.server.TLS = source.ServerConfig(t.serverOptions())
 		t.server.Dial = dial
 	} else {
 		config := t.targetConfig()
 		t.server.Dial = via.named(dialTLS(dial, config, gate))
-		run = shaken(dial, config)
+		run = shaken(dial, config, nil)
 	}
 	if c.StartTLS != "" {
-		protocol, err := starttls.New(c.StartTLS)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("--starttls: %w", err), source.Close(), via.close())
-		}
-		if c.Mode == config.Server {
-			t.server.Upgrade = serverUpgrade(protocol)
-		} else {
-			t.server.Upgrade = clientUpgrade(protocol, dial, t.targetConfig(), gate)
-			run = shaken(proxy.UpgradingDialer(dial, protocol.Probe), t.targetConfig())
+		if run, err = t.startTLS(dial, gate); err != nil {
+			return nil, errors.Join(err, source.Close(), via.close())
 		}
 	}
 	t.check = status.NewCheck(run, c.ConnectTimeout)

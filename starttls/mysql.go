@@ -69,6 +69,7 @@ func newMySQL() *Protocol {
 			return Client{Upgrade: c.upgrade, Join: c.join}
 		},
 		probe: mysqlProbe,
+		leave: mysqlLeave,
 	}
 }
 
@@ -188,23 +189,6 @@ func (c *mysqlClient) join(client, target net.Conn) error {
 	}
 	c.response = nil // it is long said when the connection ends
 	return mysqlAuthenticate(&c.client, &c.target)
-}
-
-// mysqlProbe asks a target for TLS on behalf of nobody.
-func mysqlProbe(target net.Conn) error {
-	to := &mysqlStream{conn: target}
-	greeting, err := to.greeting(nil)
-	if err != nil {
-		return err
-	}
-	if greeting.capabilities&mysqlTLS == 0 {
-		return refused("the target does not offer TLS: its greeting has no CLIENT_SSL")
-	}
-	request := make([]byte, mysqlRequestLength)
-	binary.LittleEndian.PutUint32(request, mysqlLongPassword|mysqlProtocol41|mysqlTLS|mysqlSecureAuth|mysqlPluginAuth)
-	binary.LittleEndian.PutUint32(request[4:], mysqlPacketLength)
-	request[8] = mysqlUTF8
-	return ofTarget(to.write(request))
 }
 
 // What a packet of a server says by its first byte, until it has decided about the client.

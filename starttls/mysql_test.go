@@ -316,3 +316,36 @@ func FuzzMySQLAuthenticate(f *testing.F) {
 		}
 	})
 }
+
+func TestMySQLCheckIsDeniedRatherThanCountedAsAnError(t *testing.T) {
+	t.Parallel()
+	greeting := mysqlTarget(mysqlCommon)
+	const denied = "\xff\x15\x04#28000Access denied"
+	for _, test := range []struct {
+		name      string
+		encrypted bool
+		target    string
+		proof     string // what nobody proves, with its number
+		reason    string
+	}{
+		{name: "plain", target: packet(0, string(greeting.marshal())) + packet(2, "\xfemysql_native_password\x00") + packet(4, denied), proof: packet(3, strings.Repeat("\x00", 20))},
+		{name: "in TLS", encrypted: true, target: packet(3, "\xfeclient_ed25519\x00") + packet(5, denied), proof: packet(4, strings.Repeat("\x00", 64))},
+		{name: "at once", encrypted: true, target: packet(3, denied)},
+		{name: "turned away", target: packet(0, "\xff\x69\x04Host is blocked"), reason: reasonTarget},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			target := &scripted{Reader: bytes.NewReader([]byte(test.target))}
+			wantReason(t, newMySQL().Leave(test.encrypted)(target), test.reason, nil)
+			if said := target.said.String(); !strings.HasSuffix(said, test.proof) || test.reason == "" && !strings.Contains(said, mysqlNobody) {
+				t.Errorf("said %q, want %q at its end", said, test.proof)
+			}
+			if target.Len() > 0 {
+				t.Errorf("%d bytes were not read", target.Len())
+			}
+		})
+	}
+	if newSMTP().Leave(true) != nil {
+		t.Error("SMTP has something to say at the end of a check")
+	}
+}

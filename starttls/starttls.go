@@ -30,6 +30,7 @@ type Protocol struct {
 	server func() Server
 	client func() Client
 	probe  func(target net.Conn) error
+	leave  func(target net.Conn, encrypted bool) error // nil: nothing is said
 }
 
 // New returns the protocol of a name: postgres, mysql, ldap or smtp.
@@ -55,6 +56,15 @@ func (p *Protocol) Client() Client { return p.client() }
 
 // Probe asks a target for TLS on behalf of nobody, as a check does that ends after the TLS handshake.
 func (p *Protocol) Probe(target net.Conn) error { return p.probe(target) }
+
+// Leave returns what a check says to a target before it closes the connection, so that the target does not hold it against this
+// host: to a plain one, or to one that speaks TLS after a Probe. Nil: there is nothing to be said.
+func (p *Protocol) Leave(encrypted bool) func(target net.Conn) error {
+	if p.leave == nil {
+		return nil
+	}
+	return func(target net.Conn) error { return p.leave(target, encrypted) }
+}
 
 // Server is the part of one connection whose client is to speak TLS, and whose target speaks plaintext. Its functions are
 // called once each, in this order.
