@@ -69,7 +69,7 @@ func (t *tunnel) measured() metrics.Tunnel {
 		Counts:   t.server.Counts,
 		Bytes:    t.server.Bytes,
 		Draining: t.server.Draining,
-		Pending:  func() bool { return t.pending.differ.Load() },
+		Pending:  func() bool { return t.pending.differs() },
 		TargetUp: func() (up, known bool) {
 			at, err := t.check.Latest()
 			return err == nil, time.Since(at) < upFor

@@ -2,7 +2,7 @@ package sidecar
 
 import (
 	"context"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"sallyport/certloader"
@@ -14,9 +14,11 @@ const pendingLook = 10 * time.Second
 // pending knows whether the files that a tunnel loads hold something else than what it has loaded: what was put there without
 // a reload, or does not load.
 type pending struct {
-	paths  []string
-	loaded atomic.Pointer[certloader.Digest] // what the files held at the latest load without a fault
-	differ atomic.Bool
+	paths []string
+
+	mu     sync.Mutex
+	loaded certloader.Digest // what the files held at the latest load without a fault
+	differ bool              // they held something else when they were last looked at
 }
 
 // newPending is called before the files are loaded.
@@ -31,16 +33,29 @@ func (p *pending) now() certloader.Digest { return certloader.DigestFiles(p.path
 
 // succeeded takes note of a load, and of what the files held before it.
 func (p *pending) succeeded(before certloader.Digest) {
-	p.loaded.Store(&before)
-	p.differ.Store(false)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.loaded, p.differ = before, false
 }
 
-// look compares the files with what was loaded.
+// differs reports what the latest look found.
+func (p *pending) differs() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.differ
+}
+
+// look compares the files with what was loaded. Nobody waits for the disk meanwhile; where the files are loaded, too, what
+// they held before says nothing.
 func (p *pending) look() {
-	loaded := p.loaded.Load()
-	differ := p.now() != *loaded
-	if p.loaded.Load() == loaded { // else they were loaded meanwhile, and the next look tells
-		p.differ.Store(differ)
+	p.mu.Lock()
+	loaded := p.loaded
+	p.mu.Unlock()
+	now := p.now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.loaded == loaded {
+		p.differ = now != loaded
 	}
 }
 

@@ -23,7 +23,7 @@ func TestPendingIsWhatFilesHoldAndNobodyLoaded(t *testing.T) {
 	want := func(when string, differ bool) {
 		t.Helper()
 		p.look()
-		if got := p.differ.Load(); got != differ {
+		if got := p.differs(); got != differ {
 			t.Errorf("%s: pending is %t", when, got)
 		}
 	}
@@ -40,7 +40,7 @@ func TestPendingIsWhatFilesHoldAndNobodyLoaded(t *testing.T) {
 	p.succeeded(before)
 	want("replaced while it loaded", true)
 	p.succeeded(p.now())
-	if p.differ.Load() {
+	if p.differs() {
 		t.Error("a load has to wait for the next look")
 	}
 	want("loaded", false)
@@ -48,7 +48,7 @@ func TestPendingIsWhatFilesHoldAndNobodyLoaded(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("removed", true)
-	if p := newPending(nil); p.differ.Load() {
+	if p := newPending(nil); p.differs() {
 		t.Error("no files are pending")
 	}
 }
