@@ -67,7 +67,7 @@ func (p *prometheus) firing(t *testing.T, ever bool) map[string]string {
 func TestEachAlertFiresForItsFailureAlone(t *testing.T) {
 	t.Parallel()
 	if !full() {
-		t.Skip("takes a minute, and many processes: part of make test-full")
+		t.Skip("takes many processes; make test-full runs it")
 	}
 	need(t, "prometheus")
 	want := map[string]string{} // alert by instance; "" is none

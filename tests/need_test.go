@@ -30,7 +30,8 @@ func need(t *testing.T, program string) string {
 }
 
 // skip skips the test with a reason, or fails it with CI=true in the
-// environment. No test of this package skips in another way.
+// environment. No test of this package skips in another way, but for those that
+// take long and say that make test-full runs them.
 func skip(t *testing.T, reason string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {

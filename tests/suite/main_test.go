@@ -48,6 +48,13 @@ func TestSuite(t *testing.T) {
 			last:    "ok  \tplanted\t",
 		},
 		{
+			name:   "a skip is no failure if another run has the test",
+			body:   `t.Skip("takes long; make test-full runs it")`,
+			strict: true,
+			want:   []string{"--- SKIP: TestPlanted (", "takes long; make test-full runs it\n"},
+			last:   "ok  \tplanted\t",
+		},
+		{
 			name:    "a panic shows where",
 			body:    `panic("oops")`,
 			wantErr: "go test: exit status 1",
