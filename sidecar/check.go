@@ -28,6 +28,7 @@ func Check(ctx context.Context, cfg *config.Sidecar, out io.Writer) error {
 	}
 	c.address(ctx, "status port", "--status", cfg.Status.Listen, false)
 	c.door(ctx, *cfg)
+	c.log(cfg.Log)
 	c.first()
 	if _, err := io.WriteString(out, c.report.String()); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
@@ -124,6 +125,17 @@ func (c *checkup) tunnel(ctx context.Context, t *config.Tunnel) {
 		c.problem(err)
 	}
 	if err := source.Close(); err != nil {
+		c.problem(err)
+	}
+}
+
+// log finds out whether there is a system's log, if lines are to go there.
+func (c *checkup) log(l config.Log) {
+	_, done, err := newLogger(l, io.Discard)
+	if err == nil {
+		err = done()
+	}
+	if err != nil {
 		c.problem(err)
 	}
 }

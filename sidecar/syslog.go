@@ -85,12 +85,7 @@ func (s *syslog) write(level severity, text string) error {
 				return err
 			}
 		}
-		if s.stream {
-			_, err = s.send(message + "\n")
-		} else {
-			_, err = s.send(message)
-		}
-		if err == nil {
+		if err = s.send(message); err == nil {
 			return nil
 		}
 		late := errors.Is(err, os.ErrDeadlineExceeded)
@@ -109,11 +104,15 @@ func (s *syslog) write(level severity, text string) error {
 	return err
 }
 
-func (s *syslog) send(message string) (int, error) {
-	if err := s.conn.SetWriteDeadline(time.Now().Add(syslogPatience)); err != nil {
-		return 0, err
+func (s *syslog) send(message string) error {
+	if s.stream {
+		message += "\n"
 	}
-	return io.WriteString(s.conn, message)
+	if err := s.conn.SetWriteDeadline(time.Now().Add(syslogPatience)); err != nil {
+		return err
+	}
+	_, err := io.WriteString(s.conn, message)
+	return err
 }
 
 // message is a line as RFC 5424 has it. Its parameters are in its text, as everywhere in the log.

@@ -96,6 +96,12 @@ func TestSyslogThatIsMissingIsAnError(t *testing.T) {
 	if got := server.stderr.String(); code != 1 || got != want {
 		t.Errorf("exit code %d, standard error %q; want 1 and %q", code, got, want)
 	}
+	// A check says so, too.
+	check := launchSallyport(t, nil, withDev(t, t.TempDir(), "check", "server", "--listen", reserve(t), "--target", "127.0.0.1:1",
+		"--auto-tls", "--allow-all", "--syslog"))
+	if code := check.exit(t); code != 2 || !strings.Contains(check.stderr.String(), "--syslog: there is no /dev/log") {
+		t.Errorf("check: exit code %d, standard error %q", code, check.stderr.String())
+	}
 	quiet := logServer(t, p, t.TempDir(), reserve(t), "--quiet", "all")
 	quiet.waitReady(t) // there is nothing to log
 	quiet.stop(t)
