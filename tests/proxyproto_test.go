@@ -364,9 +364,7 @@ func TestHAProxyChecksThroughItsHeader(t *testing.T) {
 listen through
 	mode tcp
 	bind %s
-	option tcp-check
 	server sallyport %s send-proxy-v2 check inter 100ms
-	tcp-check connect send-proxy
 `, front, listen))
 	server.waitLine(t, "client_abort") // a header, and no more
 	if err := attempt(t, front, p.clientConfig(p.client(t))); err != nil {
