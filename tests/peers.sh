@@ -46,6 +46,8 @@ testssl                                   testssl.sh
 mariadbd                                  mariadb-server
 mariadb                                   mariadb-client
 postfix                                   postfix
+/usr/lib/wine/wine64                      wine64
+x86_64-w64-mingw32-gcc                    gcc-mingw-w64-x86-64
 carbon-cache                              graphite-carbon
 chromium                                  chromium
 "
