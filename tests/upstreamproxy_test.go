@@ -269,7 +269,8 @@ func TestHTTPSProxyKnowsWhoAsks(t *testing.T) {
 	need(t, "squid")
 	p, outer, listen := newPKI(t), newPKI(t), reserve(t)
 	service := serve(t, "tcp", overTLS(p.targetConfig(p.server(t)), echo))
-	id, shown := outer.server(t), outer.client(t)
+	id := outer.server(t)
+	shown := outer.issue(t, "shown", devpki.Request{CommonName: "shown", NotAfter: time.Now().Add(10 * 24 * time.Hour)})
 	proxy := "https://" + startSquid(t, fmt.Sprintf(
 		"https_port ADDRESS tls-cert=%s tls-key=%s clientca=%s\nhttp_access allow all", id.cert, id.key, outer.root))
 
@@ -289,6 +290,7 @@ func TestHTTPSProxyKnowsWhoAsks(t *testing.T) {
 	if roles["proxy_identity"] != shown.Leaf.SerialNumber.Text(16) || roles["proxy_ca"] == "" || roles["proxy_ca"] == roles["ca"] {
 		t.Errorf("the status shows these certificates: %v", report.Certificates)
 	}
+	client.waitLine(t, "a certificate will expire soon", "role=proxy_identity", "CN=shown")
 	// A pair that does not fit is refused, and the one before serves on.
 	stranger := newPKI(t).client(t)
 	replaceFile(t, shown.cert, stranger.CertPEM())
