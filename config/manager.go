@@ -49,5 +49,5 @@ func parseMicroseconds(text string) (time.Duration, error) {
 	if err != nil || value < 2 {
 		return 0, errors.New("not a time in microseconds; let systemd set it, by WatchdogSec=, or unset it")
 	}
-	return time.Duration(value) * time.Microsecond, nil //nolint:gosec // of 53 bits
+	return time.Duration(value) * time.Microsecond, nil
 }
