@@ -101,10 +101,11 @@ vulncheck: ## look for known vulnerabilities in what the binary calls (asks vuln
 	esac; exit $$status
 
 .PHONY: check-platforms
-check-platforms: ## build for the other systems
+check-platforms: ## build and link for the other systems
 	@for platform in $(PLATFORMS); do \
 		echo "building for $$platform"; \
-		CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/} go build ./... || exit 1; \
+		export CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/}; \
+		go build ./... && go build -o /dev/null . || exit 1; \
 	done
 
 .PHONY: bench
