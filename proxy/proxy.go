@@ -13,7 +13,9 @@
 //
 // A connection goes through stages, each a method of conn with failure reasons of its own: handshake (which authorizes, in
 // the TLS configuration's VerifyConnection), dial, splice. The target is dialled only for a peer that was let in. Where the
-// PROXY protocol is spoken, its header is read before the handshake, and written after the dial.
+// PROXY protocol is spoken, its header is read before the handshake, and written after the dial. Where a protocol begins in
+// plaintext and goes over to TLS, what it says before the handshake, and to the target before anything else, is a stage named
+// upgrade.
 // A TLS connection that negotiated acme-tls/1 ends after its handshake, with the reason acme_challenge: it is an ACME CA that
 // validates a name (RFC 8737), which the TLS configuration may let in without a certificate.
 //

@@ -131,7 +131,7 @@ func TestUpgradesThatFail(t *testing.T) {
 			name: "a client that takes its time has no more for TLS",
 			client: func(t *testing.T, c net.Conn, _ *pki) {
 				for _, letter := range []string{"h", "e", "l", "l", "o"} {
-					time.Sleep(1900 * time.Millisecond)
+					<-time.After(1900 * time.Millisecond)
 					if _, err := io.WriteString(c, letter); err != nil {
 						t.Error(err)
 					}
