@@ -57,7 +57,7 @@ func elementLength(first byte, more []byte) int {
 	for _, b := range more {
 		length = length<<8 | uint64(b)
 	}
-	return int(min(length, 1<<31-1)) //nolint:gosec // no more than fits
+	return int(min(length, 1<<31-1))
 }
 
 // appendElement appends an element of less than 64 KiB to data.

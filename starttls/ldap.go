@@ -1,6 +1,7 @@
 package starttls
 
 import (
+	"errors"
 	"io"
 	"net"
 )
@@ -72,7 +73,7 @@ func ldapServe(client net.Conn) error {
 			if n > 0 {
 				err = cutShort(err)
 			}
-			if err, ok := err.(*Error); ok {
+			if err, ok := errors.AsType[*Error](err); ok {
 				return ldapDisconnect(client, ldapProtocolError, "not a message of LDAP", err)
 			}
 			return err

@@ -3,6 +3,7 @@ package starttls
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"sync/atomic"
@@ -261,7 +262,7 @@ func mysqlFirstGreeting() mysqlGreeting {
 
 // refuseMalformed answers what could not be read, if it is the client's mistake.
 func (s *mysqlStream) refuseMalformed(err error) error {
-	if err, ok := err.(*Error); ok {
+	if err, ok := errors.AsType[*Error](err); ok {
 		return s.refuse(mysqlHandshake, "Bad handshake", err)
 	}
 	return err

@@ -72,7 +72,7 @@ func (g *mysqlGreeting) marshal() []byte {
 	p = binary.LittleEndian.AppendUint16(p, uint16(g.capabilities>>16)) //nolint:gosec // as above
 	p = append(p, mysqlScrambleLength+1)
 	p = append(p, make([]byte, 6)...)
-	p = binary.LittleEndian.AppendUint32(p, uint32(g.capabilities>>32)) //nolint:gosec // the upper half
+	p = binary.LittleEndian.AppendUint32(p, uint32(g.capabilities>>32))
 	p = append(append(p, g.scramble[mysqlFirstPart:]...), 0)
 	return append(append(p, g.plugin...), 0)
 }

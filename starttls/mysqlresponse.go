@@ -90,7 +90,7 @@ func (r *mysqlResponse) marshalSwitch() []byte {
 	p = binary.LittleEndian.AppendUint32(p, r.maxPacket)
 	p = append(p, r.charset)
 	p = append(p, make([]byte, 19)...)
-	p = binary.LittleEndian.AppendUint32(p, uint32(r.capabilities>>32)) //nolint:gosec // the upper half
+	p = binary.LittleEndian.AppendUint32(p, uint32(r.capabilities>>32))
 	p = append(append(p, r.user...), 0)
 	p = append(p, 0) // a proof of no bytes, in each of its encodings
 	if r.capabilities&mysqlWithDatabase != 0 {

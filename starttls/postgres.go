@@ -170,16 +170,16 @@ func postgresAnswer(client, target net.Conn) error {
 		authentication = 'R'
 	)
 	for range 2 {
-		head := make([]byte, 5) // a type, and the length of all but that
-		if _, err := io.ReadFull(target, head); err != nil {
+		var head [5]byte // a type, and the length of all but that
+		if _, err := io.ReadFull(target, head[:]); err != nil {
 			return ofTarget(err)
 		}
 		length := binary.BigEndian.Uint32(head[1:])
 		if head[0] != negotiate && head[0] != authentication || length < 4 || length > postgresLength {
-			_, err := client.Write(head) // an ErrorResponse, for one, whose rest follows by itself
+			_, err := client.Write(head[:]) // an ErrorResponse, for one, whose rest follows by itself
 			return err
 		}
-		message := append(head, make([]byte, length-4)...)
+		message := append(head[:], make([]byte, length-4)...)
 		if err := readRest(target, message[len(head):]); err != nil {
 			return ofTarget(err)
 		}

@@ -2,6 +2,7 @@ package starttls
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -58,7 +59,7 @@ func smtpServe(client net.Conn) error {
 			if n > 0 {
 				err = cutShort(err)
 			}
-			if err, ok := err.(*Error); ok {
+			if err, ok := errors.AsType[*Error](err); ok {
 				return smtpEnd(client, "500 5.5.2 Not a line of SMTP", err)
 			}
 			return err
