@@ -77,9 +77,8 @@ func UpgradingDialer(dial func(context.Context) (net.Conn, error), upgrade func(
 		if err != nil {
 			return nil, err
 		}
-		under := newSide(target) // a session with a proxy before the target heeds no deadline
-		if err := talk(ctx, func() error { return upgrade(target) }, under.socket); err != nil {
-			under.close()
+		if err := talk(ctx, func() error { return upgrade(target) }, target); err != nil {
+			_ = target.Close()
 			return nil, &upgradeError{err: err}
 		}
 		return target, nil
