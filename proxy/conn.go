@@ -340,7 +340,7 @@ func (c *conn) closeBoth() {
 
 // sampled reports whether the connection is one of those whose opening and closing is logged.
 func (c *conn) sampled() bool {
-	n := uint64(max(c.server.LogSample, 1)) //nolint:gosec // it is positive
+	n := uint64(max(c.server.LogSample, 1))
 	return (c.id-1)%n == 0
 }
 
