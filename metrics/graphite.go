@@ -45,6 +45,7 @@ func (m *Metrics) Graphite(ctx context.Context, to Graphite) {
 // time in a line each. A counter also has its average over the interval, and a
 // timer, in nanoseconds, its percentiles and rates.
 func (m *Metrics) graphiteLines(now time.Time, every time.Duration) []byte {
+	m.settle()
 	var out bytes.Buffer
 	m.ghostunnel.registry.Each(func(name string, metric any) {
 		name = graphiteName(m.name(name))

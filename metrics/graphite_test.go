@@ -59,6 +59,7 @@ func TestGraphiteLinesAreThoseOfTheLibrary(t *testing.T) {
 	t.Parallel()
 	m := newMetrics(t, "ghostunnel")
 	afternoon(m)
+	m.settle()
 	ln, sent := listen(t)
 	err := cyberdelia.Once(cyberdelia.Config{
 		Addr:          ln.Addr().(*net.TCPAddr),

@@ -35,6 +35,7 @@ func (m *Metrics) JSON() http.Handler {
 
 // samples reads the registry once.
 func (m *Metrics) samples(now time.Time) []sample {
+	m.settle()
 	// A host without a name is reported as such, by "".
 	hostname, _ := os.Hostname()
 

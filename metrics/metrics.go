@@ -52,6 +52,7 @@ package metrics
 
 import (
 	"runtime"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -77,6 +78,9 @@ type Metrics struct {
 	own      *prometheus.Registry // of the metrics that Ghostunnel does not have
 	families *families
 	reloads  *reloads
+
+	mu        sync.Mutex
+	recorders []*Recorder
 }
 
 // New returns a Metrics in which every counter and timer exists, at zero. The
@@ -106,4 +110,16 @@ func New(o Options) *Metrics {
 
 // Close lets go of what go-metrics keeps for the process. Counts remain
 // readable. Close may be called more than once.
-func (m *Metrics) Close() { m.ghostunnel.close() }
+func (m *Metrics) Close() {
+	m.settle()
+	m.ghostunnel.close()
+}
+
+// settle counts what has happened so far. Whoever reads does that first.
+func (m *Metrics) settle() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range m.recorders {
+		r.settle()
+	}
+}

@@ -20,7 +20,10 @@ import (
 // are quantiles and their "counts" nanoseconds: odd, and what existing
 // dashboards read. The metrics of Sallyport's own stand beside them.
 func (m *Metrics) Prometheus() http.Handler {
-	return readOnly(m.bridge)
+	return readOnly(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m.settle()
+		m.bridge.ServeHTTP(w, r)
+	}))
 }
 
 // A bridge copies a go-metrics registry into a Prometheus registry of its own

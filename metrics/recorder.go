@@ -2,134 +2,121 @@ package metrics
 
 import (
 	"crypto/tls"
-	"slices"
-	"strconv"
+	"sync"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
-// The stages that metrics of their own are about.
-const (
-	stageHandshake = "handshake"
-	stageDial      = "dial"
-)
-
-// Recorder takes down what becomes of the connections of one tunnel, in both
-// vocabularies. [Metrics.AddTunnel] makes it. Its methods are safe for
-// concurrent use.
+// Recorder takes down what becomes of the connections of one tunnel.
+// [Metrics.AddTunnel] makes it. Its methods are safe for concurrent use.
+//
+// Events are noted as they happen and counted many at a time, when as many have
+// come together, a second has passed, or somebody looks. Counting takes little,
+// but it touches a lot of memory and code, which the handshakes between two
+// events have driven out of the processor's caches: one by one it would cost
+// some twenty times as much.
 type Recorder struct {
-	ghostunnel *ghostunnel
-	denying    []string // the reasons for which a peer may be refused
+	tally *tally
 
-	handshakes, lifetimes, dials prometheus.Observer
-
-	failures                                       *counters[failure]
-	handshakeFailures, dialFailures, denials, ends *counters[string] // by reason
-	sessions                                       *counters[session]
-	peers                                          *peers
+	mu    sync.Mutex
+	noted []event // not counted yet; it never grows
+	later *time.Timer
 }
 
-// failure is what is told apart of connections that came to nothing.
-type failure struct{ stage, reason string }
+// The events of a Recorder.
+const (
+	accepted kind = iota
+	failed
+	shaken
+	dialled
+	opened
+	closed
+)
 
-func (f failure) labels() []string { return []string{label(f.stage), label(f.reason)} }
+type kind uint8
 
-// session is what is told apart of TLS sessions.
-type session struct {
-	version, cipher uint16
-	resumed         bool
+// event is one of what a Recorder is told.
+type event struct {
+	kind    kind
+	session session
+	took    time.Duration
+	stage   string
+	text    string // a reason or an identity
 }
 
-func (s session) labels() []string {
-	return []string{tls.VersionName(s.version), tls.CipherSuiteName(s.cipher), strconv.FormatBool(s.resumed)}
-}
+const (
+	notedMost = 256         // events that wait to be counted
+	notedFor  = time.Second // how long they do
+)
 
-// newRecorder has all reasons that are known exist at zero, so that the first
-// of a kind is seen as an increase.
-func (m *Metrics) newRecorder(t *Tunnel) *Recorder {
-	tunnel := prometheus.Labels{"tunnel": label(t.Name)}
-	f := m.families
-	r := &Recorder{
-		ghostunnel:        m.ghostunnel,
-		denying:           t.Denials,
-		handshakes:        f.handshakes.With(tunnel),
-		lifetimes:         f.lifetimes.With(tunnel),
-		dials:             f.dials.With(tunnel),
-		failures:          newCounters(f.failures.MustCurryWith(tunnel), failure.labels),
-		handshakeFailures: byReason(f.failedHandshakes.MustCurryWith(tunnel)),
-		dialFailures:      byReason(f.failedDials.MustCurryWith(prometheus.Labels{"tunnel": label(t.Name), "target": label(t.Target)})),
-		denials:           byReason(f.denials.MustCurryWith(tunnel)),
-		ends:              byReason(f.ends.MustCurryWith(tunnel)),
-		sessions:          newCounters(f.sessions.MustCurryWith(tunnel), session.labels),
-		peers:             newPeers(f.peers.MustCurryWith(tunnel), m.maxIdentities),
-	}
-	for stage, reasons := range t.Failures {
-		for _, reason := range reasons {
-			r.failure(stage, reason, 0)
-		}
-	}
-	for _, reason := range t.Denials {
-		r.denials.of(reason)
-	}
-	for _, reason := range t.Ends {
-		r.ends.of(reason)
-	}
+func newRecorder(t *tally) *Recorder {
+	r := &Recorder{tally: t, noted: make([]event, 0, notedMost)}
+	r.later = time.AfterFunc(notedFor, r.settle)
+	r.later.Stop()
 	return r
+}
+
+// note has an event counted in a moment.
+func (r *Recorder) note(e event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.noted) == 0 {
+		r.later.Reset(notedFor)
+	}
+	r.noted = append(r.noted, e)
+	if len(r.noted) == notedMost {
+		r.settleLocked()
+	}
+}
+
+// settle counts what is noted.
+func (r *Recorder) settle() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.settleLocked()
+}
+
+func (r *Recorder) settleLocked() {
+	r.later.Stop()
+	for i := range r.noted {
+		r.tally.count(&r.noted[i])
+	}
+	clear(r.noted) // which lets go of the texts
+	r.noted = r.noted[:0]
 }
 
 // Accepted records that a connection came in. [Recorder.Closed] must follow,
 // whatever becomes of it.
-func (r *Recorder) Accepted() { r.ghostunnel.accepted() }
+func (r *Recorder) Accepted() { r.note(event{kind: accepted}) }
 
 // Failed records that a connection, or the accepting of one, came to nothing
 // before it was forwarded. The stage says how far it got (accept, limit,
 // handshake, dial and the like) and the reason why it failed. Each combination
 // is kept, so reasons must be few.
 func (r *Recorder) Failed(stage, reason string) {
-	r.ghostunnel.failed(stage, reason)
-	r.failure(stage, reason, 1)
-	if slices.Contains(r.denying, reason) {
-		r.denials.of(reason).Inc()
-	}
-}
-
-// failure counts so many failures; none has the counters exist.
-func (r *Recorder) failure(stage, reason string, n float64) {
-	r.failures.of(failure{stage, reason}).Add(n)
-	switch stage {
-	case stageHandshake:
-		r.handshakeFailures.of(reason).Add(n)
-	case stageDial:
-		r.dialFailures.of(reason).Add(n)
-	}
+	r.note(event{kind: failed, stage: stage, text: reason})
 }
 
 // Handshake records that a TLS handshake took so long. State is that of the
 // session that came of it, nil if it failed.
 func (r *Recorder) Handshake(took time.Duration, state *tls.ConnectionState) {
-	r.ghostunnel.handshake(took)
-	r.handshakes.Observe(took.Seconds())
+	e := event{kind: shaken, took: took}
 	if state != nil {
-		r.sessions.of(session{state.Version, state.CipherSuite, state.DidResume}).Inc()
+		e.session = session{state.Version, state.CipherSuite, state.DidResume}
 	}
+	r.note(e)
 }
 
-// Dialled records that connecting to the target took so long, with or without success.
-func (r *Recorder) Dialled(took time.Duration) { r.dials.Observe(took.Seconds()) }
+// Dialled records that connecting to the target took so long, with or without
+// success.
+func (r *Recorder) Dialled(took time.Duration) { r.note(event{kind: dialled, took: took}) }
 
 // Opened records that a connection is being forwarded for a peer; "" is one
 // that showed no certificate.
-func (r *Recorder) Opened(identity string) {
-	r.ghostunnel.opened()
-	r.peers.add(identity)
-}
+func (r *Recorder) Opened(identity string) { r.note(event{kind: opened, text: identity}) }
 
 // Closed records that a connection which [Recorder.Accepted] announced is gone,
 // after the given lifetime, for the given reason. The reasons idle_timeout,
 // close_timeout and lifetime are those of a deadline and count as conn.timeout.
 func (r *Recorder) Closed(lifetime time.Duration, reason string) {
-	r.ghostunnel.closed(lifetime, reason)
-	r.lifetimes.Observe(lifetime.Seconds())
-	r.ends.of(reason).Inc()
+	r.note(event{kind: closed, took: lifetime, text: reason})
 }

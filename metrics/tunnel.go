@@ -37,7 +37,11 @@ type Tunnel struct {
 func (m *Metrics) AddTunnel(t Tunnel) *Recorder {
 	m.reloads.add(t.Name, time.Now())
 	m.own.MustRegister(identities{t}, states{t})
-	return m.newRecorder(&t)
+	r := newRecorder(m.newTally(&t))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.recorders = append(m.recorders, r)
+	return r
 }
 
 var (
