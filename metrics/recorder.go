@@ -13,7 +13,7 @@ import (
 // come together, a second has passed, or somebody looks. Counting takes little,
 // but it touches a lot of memory and code, which the handshakes between two
 // events have driven out of the processor's caches: one by one it would cost
-// some twenty times as much.
+// many times as much.
 type Recorder struct {
 	tally *tally
 
