@@ -128,7 +128,9 @@ func TestPingIsAnsweredWhereverTheServerRightlyWaits(t *testing.T) {
 				if err := s.Shutdown(t.Context()); err != nil {
 					t.Error(err)
 				}
-				<-served
+				if err := <-served; !errors.Is(err, ErrServerClosed) {
+					t.Error(err)
+				}
 				if err := ping(s); err != nil {
 					t.Errorf("a server that is closed: %v", err)
 				}
@@ -158,7 +160,9 @@ func TestPingFindsAServerThatIsStuck(t *testing.T) {
 		if err := s.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}
-		<-served
+		if err := <-served; !errors.Is(err, ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 }
 

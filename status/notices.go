@@ -40,7 +40,7 @@ type Notices struct {
 
 	dial    func() (net.Conn, error)
 	conn    net.Conn    // nil while there is nobody
-	changes chan string // of the State
+	changes chan change // of the State
 	alive   chan struct{}
 	last    string // the latest STATUS
 	extend  time.Time
@@ -70,12 +70,18 @@ type NoticeOptions struct {
 	Log *slog.Logger
 }
 
+// change is what the manager is to be told of the State as it is at one time.
+type change struct {
+	what string
+	now  moment
+}
+
 // NewNotices connects to the manager, and follows the State from then on.
 func NewNotices(o NoticeOptions) *Notices {
 	n := &Notices{
 		NoticeOptions: o,
 		dial:          func() (net.Conn, error) { return net.Dial("unixgram", o.Socket) },
-		changes:       make(chan string, maxNotices),
+		changes:       make(chan change, maxNotices),
 		alive:         make(chan struct{}, 1),
 	}
 	if err := n.connect(); err != nil {
@@ -99,7 +105,7 @@ func (n *Notices) changed(now moment) {
 		return
 	}
 	select {
-	case n.changes <- what:
+	case n.changes <- change{what, now}:
 	default: // nobody has read the many that were before
 	}
 }
@@ -115,17 +121,17 @@ func (n *Notices) Run(ctx context.Context) {
 	defer again.Stop()
 	for {
 		select {
-		case what := <-n.changes:
-			n.tell(what)
+		case c := <-n.changes:
+			n.tell(c.what, c.now)
 		case <-n.alive:
 			n.send("WATCHDOG=1")
 		case <-again.C:
-			n.tell("")
+			n.tell("", n.State.read())
 		case <-ctx.Done():
 			for {
 				select {
-				case what := <-n.changes:
-					n.tell(what)
+				case c := <-n.changes:
+					n.tell(c.what, c.now)
 				default:
 					return
 				}
@@ -148,12 +154,11 @@ func (n *Notices) Close() error {
 }
 
 // tell sends what has happened, if anything has, and beside it all that is to be told by now.
-func (n *Notices) tell(what string) {
+func (n *Notices) tell(what string, now moment) {
 	var lines []string
 	if what != "" {
 		lines = append(lines, what)
 	}
-	now := n.State.read()
 	if now.message == stopping && !time.Now().Before(n.extend) {
 		if by := min(extension, time.Until(now.deadline)+extendBeyond); by > 0 {
 			lines = append(lines, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", by.Microseconds()))
