@@ -241,7 +241,7 @@ func TestRenegotiationCutsTheConnection(t *testing.T) {
 		if got := receive(t, "the end", seen); got != "" {
 			t.Errorf("the target has seen %q of a renegotiation", got)
 		}
-		server.waitLine(t, "closed pipe", "reason=client_error")
+		server.waitLine(t, "closed pipe", "reason=client_bad_tls_message")
 		server.stop(t)
 	})
 	t.Run("client mode", func(t *testing.T) {
