@@ -6,13 +6,17 @@ import (
 )
 
 // shutdown answers POST /_shutdown: it begins the end at the first request, and
-// tells all others that it has begun. A web page that a browser of this machine
-// shows must not be able to end the process, so requests which a browser marks
-// as coming from elsewhere are refused.
-func shutdown(begin func()) http.Handler {
+// tells all others that it has begun. A web page that a browser shows must not be
+// able to end the process. No page here asks for that, so whatever a browser marks
+// as coming from a page is refused, even from one that seems to be of this port.
+func shutdown(begin func()) http.HandlerFunc {
 	once := sync.OnceFunc(begin)
-	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
+			writeText(w, http.StatusForbidden, "not for web pages")
+			return
+		}
 		writeText(w, http.StatusOK, "shutting down")
 		once()
-	}))
+	}
 }

@@ -150,10 +150,11 @@ func New(o Options) http.Handler {
 	if o.EnablePprof {
 		handleProfiles(mux)
 	}
+	var h http.Handler = mux
 	if o.Token != nil {
-		return guarded(o.Token.required(mux, o.Log))
+		h = o.Token.required(h, o.Log)
 	}
-	return guarded(mux)
+	return guarded(browsed(h, hostname, o.Token == nil))
 }
 
 // port is what the handlers of one status port share.

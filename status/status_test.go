@@ -187,7 +187,7 @@ func TestShutdownBeginsOnce(t *testing.T) {
 	}
 }
 
-func TestShutdownRefusesOtherMethodsAndForeignPages(t *testing.T) {
+func TestShutdownRefusesOtherMethodsAndPages(t *testing.T) {
 	t.Parallel()
 	o, shutdowns := everything(t)
 	url := served(t, o)
@@ -199,7 +199,10 @@ func TestShutdownRefusesOtherMethodsAndForeignPages(t *testing.T) {
 		{"GET", nil, 405},
 		{"OPTIONS", nil, 405},
 		{"POST", []string{"Origin", "https://evil.example"}, 403},
+		{"POST", []string{"Origin", url}, 403}, // of a name that leads here by now
+		{"POST", []string{"Origin", "null"}, 403},
 		{"POST", []string{"Sec-Fetch-Site", "cross-site"}, 403},
+		{"POST", []string{"Sec-Fetch-Site", "same-origin"}, 403},
 	} {
 		if response, _ := ask(t, c.method, url+"/_shutdown", c.header...); response.StatusCode != c.code {
 			t.Errorf("%s %v: %d, want %d", c.method, c.header, response.StatusCode, c.code)
