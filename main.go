@@ -124,9 +124,10 @@ func showStatus(q *config.StatusQuery, env func(string) (string, bool), stdout, 
 
 // watchConnections serves the metric of this host's connections until a signal ends it.
 func watchConnections(c *config.Netstat, stdout io.Writer) error {
-	ctx, stop := signal.NotifyContext(context.Background(), sidecar.ShutdownSignals()...)
-	defer stop()
-	return sidecar.Netstat(ctx, c, stdout)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, sidecar.ShutdownSignals()...)
+	defer signal.Stop(signals)
+	return sidecar.Netstat(signals, c, stdout)
 }
 
 // makeCerts writes a development CA and identities, or one more of them.

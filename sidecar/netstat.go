@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -21,16 +22,16 @@ const netstatAge = 6 * time.Second
 // netstatKeepAlive is after how much silence it is asked whether a scraper is still there.
 const netstatKeepAlive = 15 * time.Second
 
-// Netstat serves the metric of this host's long-lived connections until the context ends, and puts the process into a sandbox
+// Netstat serves the metric of this host's long-lived connections until a signal comes, and puts the process into a sandbox
 // for good, if the configuration wants that. Log lines go to out. Requests in progress are answered before it returns; an error
 // names the flag at fault.
-func Netstat(ctx context.Context, c *config.Netstat, out io.Writer) error {
+func Netstat(signals <-chan os.Signal, c *config.Netstat, out io.Writer) error {
 	log, _, err := newLogger(c.Log, out) // to out: there is nothing to be let go of
 	if err != nil {
 		return err
 	}
 	activation := socket.Activated()
-	ln, err := socket.Listen(ctx, c.Listen, socket.ListenOptions{KeepAlive: netstatKeepAlive, Activation: activation})
+	ln, err := socket.Listen(context.Background(), c.Listen, socket.ListenOptions{KeepAlive: netstatKeepAlive, Activation: activation})
 	_, _ = activation.Close() // what else was handed over is of no use here
 	if err != nil {
 		return fmt.Errorf("--listen %s: %w", c.Listen, err)
@@ -57,8 +58,8 @@ func Netstat(ctx context.Context, c *config.Netstat, out io.Writer) error {
 	select {
 	case err = <-served:
 		err = fmt.Errorf("--listen %s: %w", c.Listen, err)
-	case <-ctx.Done():
-		log.Info("shutting down", "cause", context.Cause(ctx).Error())
+	case sig := <-signals:
+		log.Info("shutting down", "cause", signalName(sig))
 	}
 	closing, cancel := context.WithTimeout(context.Background(), portGrace)
 	defer cancel()

@@ -215,6 +215,7 @@ func TestNetstatServesItsPort(t *testing.T) {
 		t.Errorf("POST /metrics: %d, want 405", code)
 	}
 	exporter.stop(t)
+	exporter.waitLine(t, `"msg":"shutting down"`, `"cause":"SIGTERM"`)
 
 	taken := serve(t, "tcp", echo)
 	if code, _, stderr := run(t, "netstat", "--listen", taken.address); code != 1 || !strings.Contains(stderr, "sallyport: --listen "+taken.address+": ") {
