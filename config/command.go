@@ -53,6 +53,10 @@ var commands = []command{
 				"in front of Redis on a UNIX socket, with a status port",
 				"sallyport server --listen :6380 --target unix:/run/redis.sock --keystore server-combined.pem --cacert ca.pem --allow-ou cache-users --status localhost:6060",
 			},
+			{
+				"in front of PostgreSQL, whose clients ask for TLS, on systemd's socket",
+				"sallyport server --listen systemd:db --target unix:/run/postgresql/.s.PGSQL.5432 --starttls postgres --cert server.pem --key server-key.pem --cacert ca.pem --allow-cn app",
+			},
 		},
 	},
 	{
@@ -68,6 +72,10 @@ var commands = []command{
 			{
 				"reach it without a certificate of one's own",
 				"sallyport client --listen unix:/run/web.sock --target web.example.com:443 --disable-authentication",
+			},
+			{
+				"reach it through a proxy",
+				"sallyport client --listen localhost:8080 --target web.example.com:8443 --cert client.pem --key client-key.pem --cacert ca.pem --proxy http://proxy.example.com:3128",
 			},
 		},
 	},

@@ -169,8 +169,12 @@ func (s *setting) description() string {
 	if s.initial != "" {
 		notes = append(notes, "default "+s.initial)
 	}
-	for _, name := range s.env {
-		notes = append(notes, "variable "+name)
+	switch names := strings.Join(s.env, ", "); len(s.env) {
+	case 0:
+	case 1:
+		notes = append(notes, "variable "+names)
+	default:
+		notes = append(notes, "variables "+names)
 	}
 	if len(notes) > 0 {
 		text += " (" + strings.Join(notes, ", ") + ")"

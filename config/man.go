@@ -27,7 +27,7 @@ func manPage(out io.Writer, version string) error {
 	b.WriteString(".SH EXIT STATUS\n")
 	writeManRow(&b, "0", "a clean end")
 	writeManRow(&b, "1", "a failure while starting or running, or a drain that took too long; sallyport status: not all is well")
-	writeManRow(&b, "2", "unusable flags or environment")
+	writeManRow(&b, "2", "unusable flags or environment; sallyport check: it would not start")
 	writeManRow(&b, "3", "sallyport status: the status port cannot be reached")
 	return printed(out, b.String())
 }
