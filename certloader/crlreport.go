@@ -12,7 +12,6 @@ import (
 type CRL struct {
 	Path       string // the file it is from
 	Issuer     string // distinguished name, as RFC 2253 writes it
-	Number     string // hexadecimal; empty if it has none
 	ThisUpdate time.Time
 	NextUpdate time.Time // from then on its issuer's certificates are refused, unless Superseded
 	Entries    int       // how many certificates it revokes
@@ -37,14 +36,9 @@ func (s *Source) CRLs() []CRL {
 	latest := current.crls.latest(now)
 	var out []CRL
 	for _, list := range current.crls.all {
-		number := ""
-		if list.list.Number != nil {
-			number = list.list.Number.Text(16)
-		}
 		out = append(out, CRL{
 			Path:       list.file,
 			Issuer:     list.list.Issuer.String(),
-			Number:     number,
 			ThisUpdate: list.list.ThisUpdate,
 			NextUpdate: list.list.NextUpdate,
 			Entries:    len(list.revoked),
