@@ -25,11 +25,16 @@ type Source struct {
 	close   func() error    // idempotent
 }
 
-// snapshot is the state between two reloads. It never changes.
+// snapshot is the state between two reloads. It never changes, but for what it
+// remembers.
 type snapshot struct {
 	Material
 	intermediates []*x509.Certificate // the identity's chain without its leaf
 	generation    uint64              // grows when the trust or the CRLs change
+
+	// verified is of the peers that Roots vouches for. It is nil where the system
+	// does: what that trusts is not known to stay the same.
+	verified *verified
 }
 
 // New loads for the first time, and closes the provider if that fails. An
@@ -191,6 +196,9 @@ func (s *Source) Certificates() []Certificate {
 
 func newSnapshot(material *Material) (*snapshot, error) {
 	s := &snapshot{Material: *material}
+	if s.Roots != nil {
+		s.verified = newVerified(maxVerified)
+	}
 	if s.Identity == nil {
 		return s, nil
 	}

@@ -85,13 +85,29 @@ func (s *Source) verifyChain(cs tls.ConnectionState, usage x509.ExtKeyUsage) ([]
 	if len(cs.PeerCertificates) == 0 {
 		return nil, &VerifyError{reason: reasonNoCertificate, detail: "the peer showed no certificate"}
 	}
-	now := time.Now()
-	current := s.current.Load()
-	chains, err := current.chains(cs.PeerCertificates, usage, now)
-	if err != nil {
-		return nil, chainError(cs.PeerCertificates[0], err, now)
+	return s.current.Load().verify(cs.PeerCertificates, usage, time.Now())
+}
+
+// verify returns the chains of certs, leaf first, that hold now.
+func (s *snapshot) verify(certs []*x509.Certificate, usage x509.ExtKeyUsage, now time.Time) ([][]*x509.Certificate, error) {
+	var peer shown
+	if s.verified != nil {
+		peer = newShown(certs, usage)
+		hold, err := s.crls.filter(s.verified.recall(peer, now), now)
+		if err == nil && len(hold) > 0 {
+			return hold, nil
+		}
+		// There may be other chains by now, and if not the error tells why.
 	}
-	return current.crls.filter(chains, now)
+	chains, err := s.chains(certs, usage, now)
+	if err != nil {
+		return nil, chainError(certs[0], err, now)
+	}
+	hold, err := s.crls.filter(chains, now)
+	if err == nil {
+		s.verified.remember(peer, hold)
+	}
+	return hold, err
 }
 
 // chains returns the ways in which certs, leaf first, lead to what s trusts.
