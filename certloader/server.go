@@ -40,6 +40,9 @@ type ServerOptions struct {
 	// MaxVersion is the latest TLS version; 0 is no limit. The earliest is 1.2.
 	MaxVersion uint16
 
+	// NoResumption has every handshake be a full one: no tickets are issued.
+	NoResumption bool
+
 	// Challenges has an ACME CA's validations answered where the identity came
 	// from one. They are let in without a certificate, so whoever sets this must
 	// forward nothing for a connection that negotiated [ChallengeProtocol].
@@ -52,7 +55,9 @@ type ServerOptions struct {
 // no effect on handshakes.
 //
 // Session tickets stay good across a reload unless it changed the trust; then
-// the next handshake is a full one.
+// the next handshake is a full one. They are sealed with the keys of
+// [WithTicketKeys]; without, with keys of the config's own, which are replaced
+// every day and kept for a week.
 func (s *Source) ServerConfig(opts ServerOptions) *tls.Config {
 	if opts.Trust == nil {
 		opts.Trust = s
@@ -99,10 +104,17 @@ type serverState struct {
 }
 
 // innerConfig is what serves clients that come while snap and trust are current.
-// Its session tickets are sealed with outer's keys, which crypto/tls rotates.
+// Its session tickets are sealed with snap's keys or, if it has none, with
+// outer's, which crypto/tls rotates.
 func innerConfig(outer *tls.Config, snap, trust *snapshot, opts ServerOptions) *tls.Config {
 	config := baseConfig(opts.NextProtos, opts.CipherSuites, opts.MaxVersion)
 	config.Certificates = []tls.Certificate{*snap.Identity}
+	config.SessionTicketsDisabled = opts.NoResumption
+	keys, shared := outer, len(snap.ticketKeys) > 0
+	if shared {
+		config.SetSessionTicketKeys(snap.ticketKeys)
+		keys = config
+	}
 	if opts.Authorize == nil && opts.AuthorizeFrom == nil && opts.Pinned == nil {
 		return config
 	}
@@ -113,7 +125,7 @@ func innerConfig(outer *tls.Config, snap, trust *snapshot, opts ServerOptions) *
 		config.ClientCAs = trust.Roots
 	}
 	config.VerifyConnection = opts.verify(opts.Authorize)
-	bindTickets(config, outer, trust.generation)
+	bindTickets(config, keys, trust.ticketMark(shared))
 	return config
 }
 

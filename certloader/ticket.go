@@ -7,15 +7,13 @@ import (
 )
 
 // bindTickets has config issue session tickets, under the keys of keys, that
-// are good for one generation of trust alone.
+// are good where the same mark is set alone.
 //
 // VerifyConnection would refuse a resumed session whose certificate has lost
 // its trust anyway. But it comes too late to fall back to a full handshake: a
 // client that has been given a new certificate meanwhile would be refused for
 // as long as it keeps its old ticket.
-func bindTickets(config, keys *tls.Config, generation uint64) {
-	mark := binary.BigEndian.AppendUint64([]byte("sallyport trust "), generation)
-
+func bindTickets(config, keys *tls.Config, mark []byte) {
 	config.WrapSession = func(cs tls.ConnectionState, session *tls.SessionState) ([]byte, error) {
 		session.Extra = append(session.Extra, mark)
 		return keys.EncryptTicket(cs, session)
@@ -32,4 +30,14 @@ func bindTickets(config, keys *tls.Config, generation uint64) {
 		}
 		return nil, nil // not an error: a full handshake follows
 	}
+}
+
+// ticketMark is what tickets that are good under this trust are marked with.
+// Keys that others have too take a mark that others arrive at; of a process's
+// own, not even the same trust brings back what was issued under it before.
+func (s *snapshot) ticketMark(shared bool) []byte {
+	if shared {
+		return append([]byte("sallyport shared trust "), s.trustDigest()...)
+	}
+	return binary.BigEndian.AppendUint64([]byte("sallyport trust "), s.generation)
 }

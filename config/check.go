@@ -145,6 +145,9 @@ func (d *draft) checkTLS() error {
 	case acme.Name != "" && (acme.ALPNPort == 0 || acme.ALPNPort == t.Listen.Port()):
 		return fmt.Errorf("%s and %s: the CA expects TLS from the first byte on --listen; name another port with --auto-acme-alt-tls-alpn-port, or get the certificate in another way", d.name("starttls"), d.name("auto-acme-cert"))
 	}
+	if t.TLS.TicketKeys != "" && !t.TLS.Resumption {
+		return fmt.Errorf("%s and --no-resumption: without resumption there are no tickets; give one or the other", d.name("session-ticket-keys"))
+	}
 	if slices.Contains(d.tunnel.TLS.CipherSuites, unsafeSuite) && !d.unsafeCipherSuites {
 		return fmt.Errorf("%s: UNSAFE-AZURE needs --allow-unsafe-cipher-suites too", d.name("cipher-suites"))
 	}

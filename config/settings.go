@@ -405,6 +405,16 @@ var settings = []setting{
 		set:  one(func(d *draft) *string { return &d.tunnel.StartTLS }, parseStartTLS),
 	},
 	{
+		name: "resumption", commands: inTunnel, group: groupTLS, initial: "true",
+		help: "resume TLS sessions, which spares signatures; --no-resumption makes every handshake a full one",
+		set:  one(func(d *draft) *bool { return &d.tunnel.TLS.Resumption }, parseSwitch),
+	},
+	{
+		name: "session-ticket-keys", commands: inServer, group: groupTLS, value: "PATH",
+		help: "file with the keys of session tickets, 32 bytes a line in hexadecimal or base64, the first for new ones; replicas that share it resume each other's sessions",
+		set:  one(func(d *draft) *string { return &d.tunnel.TLS.TicketKeys }, parsePath),
+	},
+	{
 		name: "cipher-suites", commands: inTunnel, group: groupTLS, value: "LIST", initial: "AES,CHACHA", hidden: true,
 		help: "families of TLS 1.2 cipher suites, by comma: AES, CHACHA, UNSAFE-AZURE",
 		set:  one(func(d *draft) *[]uint16 { return &d.tunnel.TLS.CipherSuites }, parseCipherSuites),

@@ -155,4 +155,6 @@ type TLS struct {
 	CipherSuites []uint16 // of TLS 1.2, as crypto/tls numbers them; TLS 1.3 has a fixed set
 	MaxVersion   uint16   // as crypto/tls numbers it; 0: the newest
 	Protocols    []string // offered by ALPN, the best first; none: no ALPN
+	Resumption   bool     // sessions may be resumed
+	TicketKeys   string   // server mode: file of the keys that session tickets are sealed with; "": the tunnel's own
 }

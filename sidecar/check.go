@@ -121,11 +121,24 @@ func (c *checkup) tunnel(ctx context.Context, t *config.Tunnel) {
 	c.trust(t, cas)
 	c.revocation(source.CRLs())
 	c.missingLists(t, chain, cas, source.CRLs())
+	c.ticketKeys(t, source)
 	if err := namesOfOneDomain(t, source); err != nil {
 		c.problem(err)
 	}
 	if err := source.Close(); err != nil {
 		c.problem(err)
+	}
+}
+
+// ticketKeys reports on the keys that session tickets are sealed with, if they are shared.
+func (c *checkup) ticketKeys(t *config.Tunnel, source *certloader.Source) {
+	path := t.TLS.TicketKeys
+	if path == "" {
+		return
+	}
+	c.line("  %-12s --session-ticket-keys %s: %s, of which the first seals", "tickets", path, count(source.TicketKeys(), "key"))
+	if open := openTicketKeys(path); open != "" {
+		c.line("    %-10s %s", "note", open)
 	}
 }
 
@@ -247,7 +260,7 @@ func (c *checkup) source(ctx context.Context, t *config.Tunnel) (*certloader.Sou
 	if err != nil {
 		return nil, err
 	}
-	return certloader.New(ctx, revocable(provider, t))
+	return certloader.New(ctx, completed(provider, t))
 }
 
 // address reports on an address, if it is one; the host's name is looked up, unless it is not to be.

@@ -3,6 +3,8 @@ package sidecar
 import (
 	"context"
 	"log/slog"
+	"os"
+	"runtime"
 	"slices"
 
 	"sallyport/certloader"
@@ -72,6 +74,21 @@ func revocable(provider certloader.Provider, c *config.Tunnel) certloader.Provid
 	return certloader.WithCRLs(provider, c.CRLs...)
 }
 
+// completed adds to an identity and its trust what a tunnel loads beside them.
+func completed(provider certloader.Provider, c *config.Tunnel) certloader.Provider {
+	return certloader.WithTicketKeys(revocable(provider, c), c.TLS.TicketKeys)
+}
+
+// openTicketKeys says what there is to say about a file of ticket keys that everybody may read; "" where nobody may, or there
+// is no file.
+func openTicketKeys(path string) string {
+	info, err := os.Stat(path)
+	if err != nil || runtime.GOOS == "windows" || info.Mode().Perm()&0o004 == 0 {
+		return ""
+	}
+	return "every user of this machine may read the keys, and who has them can come as any client; chmod 600"
+}
+
 // watched has the provider also tell of changes to the files that the tunnel loads.
 func watched(provider certloader.Provider, c *config.Tunnel, log *slog.Logger) certloader.Provider {
 	return certloader.Watch(provider, loadedFiles(c), log)
@@ -80,7 +97,7 @@ func watched(provider certloader.Provider, c *config.Tunnel, log *slog.Logger) c
 // loadedFiles are the files that the tunnel loads, now and at every reload.
 func loadedFiles(c *config.Tunnel) []string {
 	id := &c.Identity
-	files := append([]string{id.Cert, id.Key, id.Keystore, id.PasswordFile, c.Access.Policy.Path}, c.CRLs...)
+	files := append([]string{id.Cert, id.Key, id.Keystore, id.PasswordFile, c.Access.Policy.Path, c.TLS.TicketKeys}, c.CRLs...)
 	files = append(files, proxyFiles(c)...)
 	if !id.WorkloadAPI.Use { // which says whom to trust
 		files = append(files, c.CACert)

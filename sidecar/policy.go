@@ -57,20 +57,12 @@ func (t *tunnel) orPolicy(flags auth.Authorizer) func(remote net.Addr) func(tls.
 	}
 }
 
-// targetConfig returns what gives the config for a connection to the target at an address. It is the same for all of them,
-// unless a policy wants to know the address.
-func (t *tunnel) targetConfig() func(net.Addr) *tls.Config {
+// targetConfig returns what gives the config for a connection to the target at an address. Resume has it resume a session that
+// another one has begun.
+func (t *tunnel) targetConfig(resume bool) func(net.Addr) *tls.Config {
 	options := t.clientOptions()
-	if t.policy == nil {
-		config := t.source.ClientConfig(options)
-		return func(net.Addr) *tls.Config { return config }
-	}
-	authorize := t.orPolicy(authorizer(t.config.Access, t.source))
-	return func(remote net.Addr) *tls.Config {
-		mine := options
-		mine.Authorize = authorize(remote)
-		return t.source.ClientConfig(mine)
-	}
+	options.Resume = resume && t.config.TLS.Resumption
+	return t.source.ClientConfigs(options)
 }
 
 // dialTLS is proxy.TLSDialer with a config that may differ from one connection to the next.

@@ -21,11 +21,11 @@ func (t *tunnel) startTLS(dial func(context.Context) (net.Conn, error), gate *pr
 		t.server.Upgrade = serverUpgrade(protocol)
 		return t.backend(dial, protocol.Leave(false)), nil
 	}
-	config := t.targetConfig()
+	config := t.targetConfig(true)
 	t.server.Upgrade = clientUpgrade(protocol, func(upgrade func(net.Conn) error) func(context.Context) (net.Conn, error) {
 		return t.proxy.named(dialTLS(proxy.UpgradingDialer(dial, upgrade), config, gate))
 	})
-	return shaken(proxy.UpgradingDialer(dial, protocol.Probe), config, protocol.Leave(true)), nil
+	return shaken(proxy.UpgradingDialer(dial, protocol.Probe), t.targetConfig(false), protocol.Leave(true)), nil
 }
 
 // serverUpgrade has clients find TLS where the protocol has it.

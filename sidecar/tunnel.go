@@ -51,7 +51,7 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 	if err != nil {
 		return nil, err
 	}
-	provider = revocable(provider, c)
+	provider = completed(provider, c)
 	if process.WatchFiles {
 		provider = watched(provider, c, log)
 	}
@@ -67,6 +67,9 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 		return nil, errors.Join(err, source.Close())
 	}
 	warnOfEveryID(c, log)
+	if open := openTicketKeys(c.TLS.TicketKeys); open != "" {
+		log.Warn("--session-ticket-keys: "+open, "path", c.TLS.TicketKeys)
+	}
 	if c.Identity.PKCS11.Module != "" {
 		gate = nil // to wait for the signature of a token is not to compute, and must not keep others from it
 	}
@@ -97,9 +100,8 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 		t.server.TLS = source.ServerConfig(t.serverOptions())
 		t.server.Dial = dial
 	} else {
-		config := t.targetConfig()
-		t.server.Dial = via.named(dialTLS(dial, config, gate))
-		run = shaken(dial, config, nil)
+		t.server.Dial = via.named(dialTLS(dial, t.targetConfig(true), gate))
+		run = shaken(dial, t.targetConfig(false), nil)
 	}
 	if c.StartTLS != "" {
 		if run, err = t.startTLS(dial, gate); err != nil {
@@ -175,6 +177,7 @@ func (t *tunnel) serverOptions() certloader.ServerOptions {
 		NextProtos:   t.config.TLS.Protocols,
 		CipherSuites: t.config.TLS.CipherSuites,
 		MaxVersion:   t.config.TLS.MaxVersion,
+		NoResumption: !t.config.TLS.Resumption,
 		Challenges:   true, // proxy.Server forwards nothing for them
 	}
 	switch pins := t.config.Access.Pins; {
@@ -196,9 +199,12 @@ func (t *tunnel) clientOptions() certloader.ClientOptions {
 		CipherSuites: t.config.TLS.CipherSuites,
 		MaxVersion:   t.config.TLS.MaxVersion,
 	}
-	if pins := t.config.Access.Pins; len(pins) > 0 {
+	switch pins := t.config.Access.Pins; {
+	case len(pins) > 0:
 		options.Pinned = auth.Pins(pins...)
-	} else if !t.config.Access.IsZero() {
+	case t.policy != nil:
+		options.AuthorizeFrom = t.orPolicy(authorizer(t.config.Access, t.source))
+	case !t.config.Access.IsZero():
 		options.Authorize = authorizer(t.config.Access, t.source)
 	}
 	return options

@@ -123,8 +123,10 @@ func (p *upstreamProxy) dialer(gate *proxy.Gate) func(context.Context) (net.Conn
 		via.Protocol = socket.SOCKS5
 	}
 	if p.source != nil {
-		config := p.clientConfig()
-		via.Secure = func(ctx context.Context, conn net.Conn) (net.Conn, error) { return gate.Client(ctx, conn, config) }
+		config := p.clientConfigs()
+		via.Secure = func(ctx context.Context, conn net.Conn) (net.Conn, error) {
+			return gate.Client(ctx, conn, config(conn.RemoteAddr()))
+		}
 	}
 	return via.Dialer(p.tunnel.Target)
 }
@@ -144,13 +146,14 @@ func (p *upstreamProxy) named(dial func(context.Context) (net.Conn, error)) func
 	}
 }
 
-// clientConfig is how the proxy is spoken to over TLS. CONNECT is done in HTTP/1.1 alone.
-func (p *upstreamProxy) clientConfig() *tls.Config {
-	return p.source.ClientConfig(certloader.ClientOptions{
+// clientConfigs is how the proxy at an address is spoken to over TLS. CONNECT is done in HTTP/1.1 alone.
+func (p *upstreamProxy) clientConfigs() func(net.Addr) *tls.Config {
+	return p.source.ClientConfigs(certloader.ClientOptions{
 		ServerName:   p.tunnel.Proxy.ServerName(),
 		NextProtos:   []string{"http/1.1"},
 		CipherSuites: p.tunnel.TLS.CipherSuites,
 		MaxVersion:   p.tunnel.TLS.MaxVersion,
+		Resume:       p.tunnel.TLS.Resumption,
 	})
 }
 

@@ -1,0 +1,155 @@
+package certloader
+
+import (
+	"bytes"
+	"crypto/tls"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// Limits of what sessions holds. A session takes about 2 KiB.
+const (
+	maxSessionServers = 64
+	maxServerSessions = 32
+)
+
+// sessions is the TLS sessions that may be resumed with servers: those that one
+// identity has begun under one trust.
+type sessions struct {
+	mu      sync.Mutex
+	servers map[string][]*session // by address; the latest is last
+}
+
+// session is one that may be resumed: once, as TLS 1.3 wants it (RFC 8446, C.4),
+// or as often as the server takes it in TLS 1.2, which gives no new one for it.
+type session struct {
+	state *tls.ClientSessionState
+	once  bool
+}
+
+func newSessions() *sessions { return &sessions{servers: make(map[string][]*session)} }
+
+// take returns a session with a server; nil if there is none.
+func (s *sessions) take(server string) *session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept := s.servers[server]
+	if len(kept) == 0 {
+		return nil
+	}
+	last := kept[len(kept)-1]
+	if last.once {
+		s.set(server, kept[:len(kept)-1])
+	}
+	return last
+}
+
+// give keeps a session with a server. One that can be resumed again and again
+// takes the place of all others.
+func (s *sessions) give(server string, one *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept := s.servers[server]
+	switch {
+	case !one.once:
+		kept = nil
+	case len(kept) == maxServerSessions:
+		kept = slices.Delete(kept, 0, 1)
+	case kept == nil && len(s.servers) == maxSessionServers:
+		for other := range s.servers { // any one: so many addresses are nobody's
+			delete(s.servers, other)
+			break
+		}
+	}
+	s.set(server, append(kept, one))
+}
+
+// forget drops a session that is no good.
+func (s *sessions) forget(server string, one *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.set(server, slices.DeleteFunc(s.servers[server], func(kept *session) bool { return kept == one }))
+}
+
+func (s *sessions) set(server string, kept []*session) {
+	if len(kept) == 0 {
+		delete(s.servers, server)
+		return
+	}
+	s.servers[server] = kept
+}
+
+// visit is one connection's part in sessions, as crypto/tls wants to see it.
+type visit struct {
+	sessions *sessions
+	server   string
+	version  atomic.Uint32 // of TLS, once it is known
+	taken    *session      // what Get found, whose caller alone looks at it
+}
+
+// Get returns a session to be resumed.
+func (v *visit) Get(string) (*tls.ClientSessionState, bool) {
+	v.taken = v.sessions.take(v.server)
+	if v.taken == nil {
+		return nil, false
+	}
+	return v.taken.state, true
+}
+
+// Put takes a session that has begun, or nil where the one that Get returned did
+// not do. It may come from whoever reads from the connection.
+func (v *visit) Put(_ string, state *tls.ClientSessionState) {
+	if state == nil {
+		v.sessions.forget(v.server, v.taken)
+		return
+	}
+	v.sessions.give(v.server, &session{state: state, once: v.version.Load() == tls.VersionTLS13})
+}
+
+// resuming gives connections their part in the sessions of the moment's identity
+// and trust. Those of others are never resumed again: connections that were
+// begun with them still have their part in those, and nobody has after them.
+type resuming struct{ latest atomic.Pointer[era] }
+
+// era is the sessions that go with a snapshot.
+type era struct {
+	snapshot *snapshot
+	sessions *sessions
+}
+
+// of returns the sessions that go with a snapshot. What a reload has left as it
+// was goes with both.
+func (r *resuming) of(current *snapshot) *sessions {
+	latest := r.latest.Load()
+	if latest != nil && latest.snapshot == current {
+		return latest.sessions
+	}
+	next := &era{snapshot: current, sessions: newSessions()}
+	if latest != nil && latest.snapshot.generation == current.generation && latest.snapshot.sameChain(current) {
+		next.sessions = latest.sessions
+	}
+	r.latest.Store(next)
+	return next.sessions
+}
+
+// attach has config, which is for one connection to remote, resume a session of
+// current.
+func (r *resuming) attach(config *tls.Config, current *snapshot, remote net.Addr) {
+	v := &visit{sessions: r.of(current), server: remote.String()}
+	config.ClientSessionCache = v
+	verify := config.VerifyConnection
+	config.VerifyConnection = func(cs tls.ConnectionState) error {
+		v.version.Store(uint32(cs.Version))
+		return verify(cs)
+	}
+}
+
+// sameChain reports whether both have the same certificates to show, or none.
+func (s *snapshot) sameChain(other *snapshot) bool {
+	if s.Identity == nil || other.Identity == nil {
+		return s.Identity == other.Identity
+	}
+	return slices.EqualFunc(s.Identity.Certificate, other.Identity.Certificate, bytes.Equal)
+}
