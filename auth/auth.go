@@ -28,6 +28,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+
+	"sallyport/internal/peertext"
 )
 
 // Authorizer lets the peer of a connection in by returning nil. It is called
@@ -85,7 +87,7 @@ type DeniedError struct {
 func (e *DeniedError) Error() string {
 	text := "no access rule matches a peer without a certificate"
 	if e.Identity != "" {
-		text = fmt.Sprintf("no access rule matches %q", cut(e.Identity))
+		text = fmt.Sprintf("no access rule matches %q", peertext.Cut(e.Identity))
 	}
 	if e.Err != nil {
 		text += fmt.Sprintf(": %v", e.Err)

@@ -2,12 +2,9 @@ package auth
 
 import (
 	"crypto/tls"
-	"strings"
-)
 
-// maxIdentity bounds a name in bytes: a peer that is refused must not be able to
-// fill the log with it.
-const maxIdentity = 256
+	"sallyport/internal/peertext"
+)
 
 // Identity is a short name of the connection's peer for logs: its first URI
 // SAN, else its common name, else its first DNS SAN, else its serial number (in
@@ -21,19 +18,11 @@ func Identity(cs tls.ConnectionState) string {
 	cert := cs.PeerCertificates[0]
 	switch {
 	case len(cert.URIs) > 0:
-		return cut(cert.URIs[0].String())
+		return peertext.Cut(cert.URIs[0].String())
 	case cert.Subject.CommonName != "":
-		return cut(cert.Subject.CommonName)
+		return peertext.Cut(cert.Subject.CommonName)
 	case len(cert.DNSNames) > 0:
-		return cut(cert.DNSNames[0])
+		return peertext.Cut(cert.DNSNames[0])
 	}
-	return cut("serial " + cert.SerialNumber.Text(16))
-}
-
-// cut ends a long name, between two of its characters.
-func cut(name string) string {
-	if len(name) <= maxIdentity {
-		return name
-	}
-	return strings.ToValidUTF8(name[:maxIdentity], "") + "…"
+	return peertext.Cut("serial " + cert.SerialNumber.Text(16))
 }

@@ -3,6 +3,8 @@ package certloader
 import (
 	"crypto/tls"
 	"fmt"
+
+	"sallyport/internal/peertext"
 )
 
 // ChallengeProtocol is what an ACME CA negotiates by ALPN to see that this
@@ -37,9 +39,9 @@ type noChallengeError struct {
 }
 
 func (e *noChallengeError) Error() string {
-	text := fmt.Sprintf("no ACME challenge for %q is waiting for its answer", printable(e.name))
+	text := fmt.Sprintf("no ACME challenge for %q is waiting for its answer", peertext.Printable(e.name))
 	if e.err != nil {
-		text += ": " + printable(e.err.Error())
+		text += ": " + peertext.Printable(e.err.Error())
 	}
 	return text
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"sallyport/internal/peertext"
 )
 
 // WithCRLs returns a Provider that brings what provider brings, owns it, and
@@ -100,7 +102,7 @@ func (s *crls) read(path string) error {
 		named := slices.DeleteFunc(slices.Clone(s.known), func(cert *x509.Certificate) bool { return !list.names(cert) })
 		if len(named) > 0 && !slices.ContainsFunc(named, list.signedBy) {
 			return &VerifyError{reason: reasonCRLInvalid, detail: fmt.Sprintf(
-				"the signature of the CRL is not that of %q, or that CA may not sign CRLs", printable(list.list.Issuer.String()))}
+				"the signature of the CRL is not that of %q, or that CA may not sign CRLs", peertext.Printable(list.list.Issuer.String()))}
 		}
 		issuer := string(list.list.RawIssuer)
 		s.all = append(s.all, list)
@@ -208,7 +210,7 @@ func (s *crls) checkAfter(previous *crls, now time.Time) error {
 	for _, cert := range s.known {
 		if previous.haveOf(cert) && !s.haveOf(cert) {
 			return &VerifyError{reason: reasonCRLMissing, detail: fmt.Sprintf(
-				"no --crl has the CRL of %q any more", printable(cert.Subject.String()))}
+				"no --crl has the CRL of %q any more", peertext.Printable(cert.Subject.String()))}
 		}
 	}
 	return nil

@@ -8,7 +8,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
-	"unicode"
+
+	"sallyport/internal/peertext"
 )
 
 // VerifyError is the refusal of a certificate.
@@ -32,7 +33,7 @@ func (e *VerifyError) Error() string {
 		return e.detail
 	}
 	return fmt.Sprintf("certificate %q issued by %q: %s",
-		printable(owner(e.Certificate)), printable(e.Certificate.Issuer.String()), printable(e.detail))
+		peertext.Printable(owner(e.Certificate)), peertext.Printable(e.Certificate.Issuer.String()), peertext.Printable(e.detail))
 }
 
 // owner is what the owner of a certificate is called.
@@ -181,19 +182,3 @@ func checkDates(cert *x509.Certificate, now time.Time) *VerifyError {
 }
 
 func withoutPackage(err error) string { return strings.TrimPrefix(err.Error(), "x509: ") }
-
-// printable makes text that a peer may have chosen fit for a line of log.
-func printable(text string) string {
-	const limit = 256
-	var out strings.Builder
-	for i, r := range text {
-		if i >= limit {
-			return out.String() + "…"
-		}
-		if !unicode.IsPrint(r) {
-			r = unicode.ReplacementChar
-		}
-		out.WriteRune(r)
-	}
-	return out.String()
-}

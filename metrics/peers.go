@@ -4,6 +4,8 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"sallyport/internal/peertext"
 )
 
 // otherPeers is the identity under which all are counted that came too late to
@@ -27,7 +29,7 @@ func newPeers(connections *prometheus.CounterVec, most int) *peers {
 }
 
 // add counts one connection.
-func (p *peers) add(identity string) { p.counter(cut(identity)).Inc() }
+func (p *peers) add(identity string) { p.counter(label(peertext.Cut(identity))).Inc() }
 
 func (p *peers) counter(identity string) prometheus.Counter {
 	p.mu.Lock()

@@ -3,7 +3,8 @@ package proxy
 import (
 	"crypto/tls"
 	"log/slog"
-	"strings"
+
+	"sallyport/internal/peertext"
 )
 
 // peer is what a TLS handshake told of the other side, as it is shown. It is made once for a connection.
@@ -17,12 +18,12 @@ type peer struct {
 // describe makes a peer of the state of its session.
 func (s *Server) describe(state *tls.ConnectionState) *peer {
 	p := &peer{
-		serverName: clip(state.ServerName),
-		protocol:   clip(state.NegotiatedProtocol),
+		serverName: peertext.Cut(state.ServerName),
+		protocol:   peertext.Cut(state.NegotiatedProtocol),
 		version:    tls.VersionName(state.Version),
 	}
 	if s.Identify != nil && len(state.PeerCertificates) > 0 {
-		p.identity = clip(s.Identify(*state))
+		p.identity = peertext.Cut(s.Identify(*state))
 	}
 	return p
 }
@@ -44,13 +45,4 @@ func (p *peer) attrs() []slog.Attr {
 		}
 	}
 	return attrs
-}
-
-// clip cuts text that a peer chose to 256 bytes: it could fill the log with it before anybody has let it in.
-func clip(text string) string {
-	const limit = 256
-	if len(text) <= limit {
-		return text
-	}
-	return strings.ToValidUTF8(text[:limit], "") + "…"
 }

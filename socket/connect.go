@@ -10,6 +10,8 @@ import (
 	"net/textproto"
 	"strconv"
 	"strings"
+
+	"sallyport/internal/peertext"
 )
 
 // maxReply is how many bytes of header a proxy may answer with, all interim
@@ -110,7 +112,7 @@ func notHTTP(head []byte) error {
 	if head[0] == alert {
 		hint = "it may want https://"
 	}
-	return refused(reasonProxyError, "the answer is not HTTP/1 but %q…; %s", printable(string(head)), hint)
+	return refused(reasonProxyError, "the answer is not HTTP/1 but %q…; %s", peertext.Printable(string(head)), hint)
 }
 
 // parseReply takes a header apart.
@@ -121,7 +123,7 @@ func parseReply(head []byte) (reply, error) {
 	digits, phrase, _ := strings.Cut(rest, " ")
 	status, err := strconv.ParseUint(digits, 10, 16)
 	if len(version) != len("HTTP/1.1") || version[7] < '0' || version[7] > '9' || err != nil || len(digits) != 3 || status < 100 {
-		return reply{}, refused(reasonProxyError, "the answer begins with %q, which is no status line of HTTP/1", printable(line))
+		return reply{}, refused(reasonProxyError, "the answer begins with %q, which is no status line of HTTP/1", peertext.Printable(line))
 	}
 	// What cannot be read is not needed.
 	header, _ := textproto.NewReader(bufio.NewReader(strings.NewReader(fields))).ReadMIMEHeader()
@@ -130,7 +132,7 @@ func parseReply(head []byte) (reply, error) {
 
 // judge is nil for an answer that agrees. Authorized: it was told who asks.
 func (r reply) judge(authorized bool) error {
-	said := strings.TrimSpace(strconv.Itoa(r.status) + " " + printable(r.phrase))
+	said := strings.TrimSpace(strconv.Itoa(r.status) + " " + peertext.Printable(r.phrase))
 	switch {
 	case r.status/100 == 2:
 		return nil
@@ -158,7 +160,7 @@ func (r reply) unauthorized(authorized bool) error {
 	}
 	switch {
 	case len(schemes) > 0:
-		return errors.New("the proxy takes " + printable(strings.Join(schemes, ", ")) + ", and Sallyport has Basic alone")
+		return errors.New("the proxy takes " + peertext.Printable(strings.Join(schemes, ", ")) + ", and Sallyport has Basic alone")
 	case authorized:
 		return errors.New("the proxy does not take this user with this password")
 	}

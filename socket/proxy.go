@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"strings"
 	"time"
-	"unicode"
 )
 
 // ProxyProtocol is how a proxy is asked for a connection.
@@ -230,20 +229,4 @@ func remoteAddr(target Address) net.Addr {
 		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip, target.port))
 	}
 	return named(target)
-}
-
-// printable makes what a proxy wrote fit for a line of log.
-func printable(text string) string {
-	const limit = 128
-	var out strings.Builder
-	for i, r := range text {
-		if i >= limit {
-			return out.String() + "…"
-		}
-		if !unicode.IsPrint(r) {
-			r = unicode.ReplacementChar
-		}
-		out.WriteRune(r)
-	}
-	return out.String()
 }

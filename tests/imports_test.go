@@ -38,7 +38,7 @@ var outside = room{imports: []string{"devpki"}, why: "it drives the built binary
 // plan says who may import whom. A directory that is not in it is not in the
 // plan of the house, which ARCHITECTURE.md draws.
 var plan = map[string]room{
-	"":        {imports: []string{"config", "sidecar", "inspect", "netstat", "devpki", "tunnel"}, why: "main parses, runs one command and exits: what runs is put together in sidecar"},
+	"":        {imports: []string{"config", "sidecar", "inspect", "devpki", "tunnel"}, why: "main parses, runs one command and exits: what runs is put together in sidecar"},
 	"sidecar": {imports: []string{"*"}},
 	"config":  {imports: []string{"socket", "auth"}, why: "config takes typed values from socket and auth and knows nothing that runs"},
 
@@ -66,6 +66,15 @@ var plan = map[string]room{
 
 // forTests are the rooms that every test may import.
 var forTests = []string{"devpki", "internal"}
+
+// forAll are the packages of internal/ that the program may import too. What is
+// among them has a few pure functions of standard types and no word of what this
+// program does, and has to be the same wherever it is needed. So no room learns of
+// another by it. All else of internal/ is for tests.
+var forAll = []string{"internal/peertext"}
+
+// whyInternal is said when a room imports what is for tests.
+const whyInternal = "it is for tests: the program may import of internal/ what forAll has"
 
 // An owner is the one room that may import the packages below a path; or more
 // than one, by blanks.
@@ -210,8 +219,10 @@ func mayNotImport(module, from, target string, isTest bool) string {
 		to := roomOf(module, target)
 		allowed := plan[from].imports
 		switch {
-		case to == from:
+		case to == from, slices.Contains(forAll, strings.TrimPrefix(target, module+"/")):
 			return ""
+		case to == "internal" && !isTest:
+			return whyInternal
 		case !slices.Contains(allowed, to) && !slices.Contains(allowed, "*") && (!isTest || !slices.Contains(forTests, to)):
 			return plan[from].why
 		case target != path.Join(module, to) && !plan[to].open:
@@ -267,7 +278,7 @@ func TestImportsCheckFindsPlantedViolations(t *testing.T) {
 				"metrics/graphite/g.go": `package graphite; import _ "sallyport/metrics/wire"`,
 				"metrics/wire/w.go":     `package wire`,
 				"netstat/netstat.go":    `package netstat; import (_ "github.com/prometheus/client_golang/prometheus"; _ "github.com/prometheus/procfs")`,
-				"proxy/proxy.go":        `package proxy`,
+				"proxy/proxy.go":        `package proxy; import _ "sallyport/internal/peertext"`,
 				"proxy/proxy_test.go":   `package proxy; import ("os"; "testing"; _ "sallyport/devpki"; _ "sallyport/internal/memnet"); func TestMain(m *testing.M) { os.Exit(m.Run()) }`,
 				"tests/demo/main.go":    `package main; import "log"; func main() { log.Fatal("no") }`,
 			},
@@ -283,9 +294,15 @@ func TestImportsCheckFindsPlantedViolations(t *testing.T) {
 			want:  []string{"proxy/proxy_test.go:1: proxy may not import sallyport/status: a room imports no sibling"},
 		},
 		{
-			name:  "the program imports what is for tests",
-			files: map[string]string{"proxy/proxy.go": `package proxy; import _ "sallyport/internal/memnet"`},
-			want:  []string{"proxy/proxy.go:1: proxy may not import sallyport/internal/memnet: "},
+			name: "the program imports what is for tests",
+			files: map[string]string{
+				"proxy/proxy.go":     `package proxy; import _ "sallyport/internal/memnet"`,
+				"sidecar/sidecar.go": `package sidecar; import _ "sallyport/internal/memnet"`,
+			},
+			want: []string{
+				"proxy/proxy.go:1: proxy may not import sallyport/internal/memnet: it is for tests",
+				"sidecar/sidecar.go:1: sidecar may not import sallyport/internal/memnet: it is for tests",
+			},
 		},
 		{
 			name:  "a room imports what is within another",

@@ -13,10 +13,11 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf16"
 
 	"golang.org/x/crypto/cryptobyte"
+
+	"sallyport/internal/peertext"
 )
 
 // A Java keystore is, in big-endian numbers, a magic number, a version and the
@@ -150,23 +151,8 @@ func javaKeys(body cryptobyte.String) ([]javaKey, error) {
 	return keys, nil
 }
 
-// quoted quotes an alias, made fit for a line of log and cut to length: whoever
-// made the keystore chose it.
-func quoted(alias string) string {
-	const limit = 256
-	var out strings.Builder
-	for i, r := range alias {
-		if i >= limit {
-			out.WriteRune('…')
-			break
-		}
-		if !unicode.IsPrint(r) {
-			r = unicode.ReplacementChar
-		}
-		out.WriteRune(r)
-	}
-	return strconv.Quote(out.String())
-}
+// quoted quotes an alias, which whoever made the keystore chose.
+func quoted(alias string) string { return strconv.Quote(peertext.Printable(alias)) }
 
 // read reads what follows the head of an entry with a private key.
 func (k *javaKey) read(from *cryptobyte.String, version uint32) bool {
