@@ -143,13 +143,14 @@ func (s *mysqlServer) join(client, target net.Conn) error {
 	if err := to.write(response.marshalSwitch()); err != nil {
 		return ofTarget(err)
 	}
-	return mysqlAuthenticate(&s.client, to)
+	return mysqlAuthenticate(&s.client, to, switchPlugin)
 }
 
 // mysqlClient is a connection from a plain client, to a target that is to speak TLS.
 type mysqlClient struct {
 	client, target mysqlStream
 	response       []byte // the client's, with the capability that says TLS
+	plugin         string // that it has answered the greeting with
 }
 
 // upgrade passes the target's greeting on, without its offer of TLS, and asks for TLS with what the client answers: servers
@@ -178,6 +179,11 @@ func (c *mysqlClient) upgrade(client, target net.Conn) error {
 	case capabilities&mysqlTLS != 0 || len(c.response) <= mysqlRequestLength:
 		return c.client.refuse(mysqlHandshake, "There is no TLS on this side of the tunnel", malformed("the client asked for TLS, which it was not offered"))
 	}
+	response, err := parseMySQLResponse(c.response)
+	if err != nil {
+		return c.client.refuse(mysqlHandshake, "Bad handshake", err)
+	}
+	c.plugin = response.plugin
 	binary.LittleEndian.PutUint32(c.response, uint32(capabilities)|mysqlTLS) //nolint:gosec // its lower half
 	return ofTarget(c.target.write(c.response[:mysqlRequestLength]))
 }
@@ -189,7 +195,7 @@ func (c *mysqlClient) join(client, target net.Conn) error {
 		return ofTarget(err)
 	}
 	c.response = nil // it is long said when the connection ends
-	return mysqlAuthenticate(&c.client, &c.target)
+	return mysqlAuthenticate(&c.client, &c.target, c.plugin)
 }
 
 // What a packet of a server says by its first byte, until it has decided about the client.
@@ -207,9 +213,9 @@ const (
 	cachingKnown  = 0x03
 )
 
-// mysqlAuthenticate passes messages on until the target has decided. Each of the target's is answered by one of the client's.
-func mysqlAuthenticate(client, target *mysqlStream) error {
-	plugin := ""
+// mysqlAuthenticate passes messages on until the target has decided. Each of the target's is answered by one of the client's, but
+// for one that a plugin has; the first plugin is the one that the target was told of.
+func mysqlAuthenticate(client, target *mysqlStream, plugin string) error {
 	for range mysqlRounds {
 		message, err := target.read(mysqlMessageLength)
 		if err != nil {

@@ -214,6 +214,7 @@ func TestMySQLClientInPlaintextIsTakenToATargetInTLS(t *testing.T) {
 		{name: "turned away", target: packet(0, "\xff\x69\x04Host is blocked"), toClient: "\xff", reason: reasonTarget},
 		{name: "a client that wants TLS", client: packet(1, answer(mysqlCan|mysqlTLS, "")), target: packet(0, string(secure.marshal())), toClient: "\n", reason: reasonMalformed},
 		{name: "another protocol", client: packet(1, "QUIT"), target: packet(0, string(secure.marshal())), toClient: "\n", reason: reasonMalformed},
+		{name: "a client without a user", client: packet(1, answer(mysqlCan, "alice")), target: packet(0, string(secure.marshal())), toClient: "\n", reason: reasonMalformed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -235,6 +236,22 @@ func TestMySQLClientInPlaintextIsTakenToATargetInTLS(t *testing.T) {
 				t.Errorf("%v; the client got %q, the target %q", got.err, got.toClient, got.toTarget)
 			}
 		})
+	}
+}
+
+// TestMySQLTargetThatKnowsThePasswordIsNotAnswered has a client prove its
+// password with the plugin that the greeting names, so that no switch to it comes.
+func TestMySQLTargetThatKnowsThePasswordIsNotAnswered(t *testing.T) {
+	t.Parallel()
+	secure := mysqlTarget(mysqlCommon | mysqlTLS)
+	session := newMySQL().Client()
+	who := "alice\x00\x03abcshop\x00caching_sha2_password\x00\x04attr"
+	if got := meet(t, packet(1, answer(mysqlCan, who)), packet(0, string(secure.marshal())), session.Upgrade); got.err != nil {
+		t.Fatal(got.err)
+	}
+	got := meet(t, packet(0, "\x03select"), packet(3, "\x01\x03")+packet(4, accepted), session.Join)
+	if got.err != nil || got.toClient != packet(2, "\x01\x03")+packet(3, accepted) || got.clientLeft != packet(0, "\x03select") {
+		t.Errorf("%v; the client got %q, %q of it is left", got.err, got.toClient, got.clientLeft)
 	}
 }
 
@@ -309,7 +326,7 @@ func FuzzMySQLAuthenticate(f *testing.F) {
 	f.Add([]byte(""), []byte(packet(0, "")))
 	f.Fuzz(func(t *testing.T, client, target []byte) {
 		got := meet(t, string(client), string(target), func(c, s net.Conn) error {
-			return mysqlAuthenticate(&mysqlStream{conn: c}, &mysqlStream{conn: s})
+			return mysqlAuthenticate(&mysqlStream{conn: c}, &mysqlStream{conn: s}, cachingPlugin)
 		})
 		if len(got.toClient) > len(target) || len(got.toTarget) > len(client) {
 			t.Errorf("%q and %q became %q and %q", client, target, got.toTarget, got.toClient)

@@ -17,6 +17,7 @@ type mysqlResponse struct {
 	charset      byte
 	user         []byte
 	database     []byte // nil without that capability
+	plugin       string // likewise ""
 	rest         []byte // what follows the plugin's name: attributes, and a level of compression
 }
 
@@ -60,7 +61,9 @@ func parseMySQLResponse(p []byte) (*mysqlResponse, error) {
 		r.database, rest, _ = bytes.Cut(rest, []byte{0})
 	}
 	if capabilities&mysqlPluginAuth != 0 {
-		_, rest, _ = bytes.Cut(rest, []byte{0})
+		var plugin []byte
+		plugin, rest, _ = bytes.Cut(rest, []byte{0})
+		r.plugin = string(plugin)
 	}
 	r.rest = rest
 	return r, nil
