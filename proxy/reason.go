@@ -78,7 +78,8 @@ var failures = map[string][]string{
 	stageLimit:  {reasonCrowded},
 	stageHeader: {header.ReasonMissing, header.ReasonInvalid, reasonTimeout, reasonShutdown, reasonClientAbort, reasonLost},
 	stageUpgrade: {
-		reasonTimeout, reasonShutdown, reasonClientAbort, reasonLost, reasonUnreachable, reasonNoHeader, reasonOther,
+		reasonTimeout, reasonShutdown, reasonClientAbort, reasonLost, reasonUnreachable, reasonNoHeader, reasonPeerAlert,
+		reasonBadTLSMessage, reasonOther,
 	},
 	stageHandshake: {
 		reasonTimeout, reasonShutdown, reasonClientAbort, reasonLost, reasonUnreachable, reasonNotTLS, reasonNoHeader,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -353,5 +354,49 @@ func TestShutdownEndsAnUpgrade(t *testing.T) {
 		}
 		wantEvents(t, r, "accepted", "failed upgrade shutdown", "closed shutdown")
 		closeAll(client)
+	})
+}
+
+// TestATargetThatRefusesTheCertificateIsJoinedInVain has a target of TLS 1.3 refuse: our part of the handshake is over by then.
+func TestATargetThatRefusesTheCertificateIsJoinedInVain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		certs, back := newPKI(t), memnet.Listen(4<<10)
+		s := &Server{Upgrade: func() Upgrade {
+			return Upgrade{
+				Dial: func(ctx context.Context, _ net.Conn) (net.Conn, error) {
+					return TLSDialer(back.Dial, certs.clientConfig(), nil)(ctx)
+				},
+				Join: func(_, target net.Conn) error {
+					_, err := target.Read(make([]byte, 1))
+					return err
+				},
+			}
+		}}
+		r := start(t, s, nil)
+		client, err := r.front.Dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		target, err := back.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := certs.serverConfig()
+		config.VerifyConnection = func(tls.ConnectionState) error { return denied{} }
+		if err := tls.Server(&wire{Conn: target}, config).Handshake(); err == nil {
+			t.Error("the target let it in")
+		}
+		closeAll(target)
+		synctest.Wait()
+		closeAll(client)
+		if err := r.stop(t, time.Minute); err != nil {
+			t.Error(err)
+		}
+		wantEvents(t, r, "accepted", "handshake", "failed upgrade peer_alert", "closed peer_alert")
+		if reasons := Failures()[stageUpgrade]; !slices.Contains(reasons, reasonPeerAlert) {
+			t.Errorf("it is none of %v", reasons)
+		}
+		_ = back.Close()
 	})
 }
