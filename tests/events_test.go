@@ -5,7 +5,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -226,13 +225,7 @@ func TestLogSampleLeavesOutConnectionsAndNoFailures(t *testing.T) {
 		}
 	}
 	for range 3 {
-		garbage := dial(t, "tcp", listen)
-		if _, err := io.WriteString(garbage, "GET / HTTP/1.1\r\n\r\n"); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.Copy(io.Discard, garbage); isTimeout(err) {
-			t.Fatal(err)
-		}
+		speakNoTLS(t, listen)
 	}
 	server.stop(t)
 	for message, want := range map[string][]string{

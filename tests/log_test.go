@@ -2,7 +2,6 @@ package tests
 
 import (
 	"encoding/json"
-	"io"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,13 +23,7 @@ func provoke(t *testing.T, flags ...string) *process {
 	if attempt(t, listen, config) == nil {
 		t.Fatal("the target has gone, and something echoes")
 	}
-	garbage := dial(t, "tcp", listen)
-	if _, err := io.WriteString(garbage, "GET / HTTP/1.1\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.Copy(io.Discard, garbage); isTimeout(err) {
-		t.Fatal(err)
-	}
+	speakNoTLS(t, listen)
 	server.stop(t)
 	return server
 }

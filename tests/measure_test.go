@@ -141,18 +141,6 @@ func TestMetricsAreExact(t *testing.T) {
 	server.stop(t)
 }
 
-// speakNoTLS sends something else, and waits until it is turned away.
-func speakNoTLS(t *testing.T, address string) {
-	t.Helper()
-	conn := dial(t, "tcp", address)
-	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.Copy(io.Discard, conn); isTimeout(err) {
-		t.Fatal(err)
-	}
-}
-
 // TestBytesAreCountedWhileConnectionsLive, in both modes.
 func TestBytesAreCountedWhileConnectionsLive(t *testing.T) {
 	t.Parallel()

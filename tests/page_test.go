@@ -109,10 +109,7 @@ func pageShowsTheStatus(t *testing.T, b *browser) {
 		})
 	}
 	for range 3 { // no TLS
-		conn := dial(t, "tcp", listen)
-		if _, err := conn.Write([]byte("GET / HTTP/1.1\r\n\r\n")); err != nil {
-			t.Fatal(err)
-		}
+		speakNoTLS(t, listen)
 	}
 	server.waitLines(t, 3, "reason=not_tls")
 
