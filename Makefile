@@ -21,6 +21,7 @@ LDFLAGS = -s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)
 # Linters are pinned here, beside the only rules that run them, so that they
 # add nothing to what the module requires.
 GOLANGCI_LINT = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+BENCHSTAT = go run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.8.0
 
 # Systems beside this one that the binary must build for.
@@ -108,9 +109,29 @@ check-platforms: ## build and link for the other systems
 		go build ./... && go build -o /dev/null . || exit 1; \
 	done
 
+# What bench compares the benchmarks with: those of the last release. They say
+# what machine they are of, and only there they mean something; BENCH_BASE names
+# a file of one's own.
+BENCH_BASE ?= bench/release.txt
+BENCH_COUNT ?= 6
+
+# The rooms whose benchmarks these are; those of tests/ compare by themselves.
+BENCHMARKED = ./proxy ./metrics ./netstat ./policy ./status
+
 .PHONY: bench
-bench: ## run every benchmark
-	go test -run '^$$' -bench . -benchmem ./...
+bench: ## run the Go benchmarks of the rooms and compare them with the last release's (BENCH_COUNT=6, BENCH_BASE=file)
+	@mkdir -p bin
+	go test -run '^$$' -bench . -benchmem -count $(BENCH_COUNT) $(BENCHMARKED) | tee bin/bench.txt
+	$(BENCHSTAT) $(BENCH_BASE) bin/bench.txt
+
+.PHONY: bench-release
+bench-release: ## keep the last run of make bench as the release's
+	{ echo "# $$(git describe --tags --always), $$(nproc) processors, $$(uname -sr), $$(go version)"; cat bin/bench.txt; } >bench/release.txt
+
+.PHONY: bench-peers
+bench-peers: build ## compare what the work costs with other proxies (GHOSTUNNEL=path, BASELINE=another sallyport, BENCHFLAGS='-rows bulk-up -quick')
+	tests/peers.sh bench
+	go run ./bench -sallyport bin/sallyport $(if $(BASELINE),-other $(BASELINE)) $(if $(GHOSTUNNEL),-ghostunnel $(GHOSTUNNEL)) $(BENCHFLAGS)
 
 .PHONY: docker
 docker: ## build the container images (DOCKER=podman works too)

@@ -4,6 +4,7 @@
 #
 #	tests/peers.sh       for make test
 #	tests/peers.sh full  for make test-full too
+#	tests/peers.sh bench for make bench-peers
 set -eu
 
 PATH="$PATH:/usr/sbin"
@@ -51,6 +52,16 @@ x86_64-w64-mingw32-gcc                    gcc-mingw-w64-x86-64
 carbon-cache                              graphite-carbon
 chromium                                  chromium
 "
+fi
+
+if [ "${1-}" = bench ]; then
+	peers='
+haproxy                                   haproxy
+nginx                                     nginx-light
+/usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream
+stunnel4                                  stunnel4
+hitch                                     hitch
+'
 fi
 
 missing=$(echo "$peers" | while read -r sign package; do

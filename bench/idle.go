@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// idle measures the memory that connections take which have sent so many bytes there and back and now wait. What the process
+// needs to have had a connection at all is not counted.
+func idle(size int) func(context.Context, *site, measure) (sample, error) {
+	return func(ctx context.Context, s *site, m measure) (sample, error) {
+		first, cancel := context.WithCancel(ctx)
+		defer cancel()
+		if err := hold(first, s, openers, size); err != nil {
+			return sample{}, err
+		}
+		cancel()
+		before, err := restingMemory(ctx, s, m.time)
+		if err != nil {
+			return sample{}, err
+		}
+		held, cancel := context.WithCancel(ctx)
+		defer cancel()
+		if err := hold(held, s, m.conns, size); err != nil {
+			return sample{}, err
+		}
+		after, err := restingMemory(ctx, s, m.time)
+		return sample{value: float64(after-before) / 1024 / float64(m.conns)}, err
+	}
+}
+
+// hold opens so many connections, which are closed when the context ends, and sends noise there and back on each.
+func hold(ctx context.Context, s *site, connections, size int) error {
+	group, opening := errgroup.WithContext(ctx)
+	group.SetLimit(openers)
+	for range connections {
+		group.Go(func() error {
+			conn, err := s.dial(opening, s.certs.clientConfig())
+			if err != nil {
+				return err
+			}
+			context.AfterFunc(ctx, func() { _ = conn.Close() })
+			_ = conn.SetDeadline(time.Now().Add(patience))
+			return echo(conn, order(askEcho, 0), noiseAt(0, size))
+		})
+	}
+	return group.Wait()
+}
+
+// restingMemory waits until the contestant's memory has not changed by a hundredth for a quarter of a while, or the while is
+// over, and returns how much it is.
+func restingMemory(ctx context.Context, s *site, while time.Duration) (int64, error) {
+	const looks = 20
+	var last int64
+	for same, n := 0, 0; same < looks/4 && n < looks; n++ {
+		if err := pause(ctx, while/looks); err != nil {
+			return 0, err
+		}
+		now, err := s.memory()
+		if err != nil {
+			return 0, err
+		}
+		if change := now - last; change < 0 && -change > now/100 || change > now/100 {
+			same = 0
+		} else {
+			same++
+		}
+		last = now
+	}
+	return last, nil
+}

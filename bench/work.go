@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"time"
+
+	"sallyport/devpki"
+)
+
+// A row is one kind of work.
+type row struct {
+	name  string
+	what  string // for people
+	unit  string // of what it costs
+	mode  mode
+	keys  devpki.KeyKind
+	fresh bool // a process does this but once: what it has had stays in its memory
+	floor bool // a relay without TLS can do it, too
+
+	run func(context.Context, *site, measure) (sample, error)
+}
+
+// A measure is how much of the work is done.
+type measure struct {
+	time  time.Duration // how long it is measured
+	conns int           // how many connections are held, where the work is to hold them
+	cpu   int           // of the load; see moveTo
+}
+
+// A sample is what one contestant did in one round.
+type sample struct {
+	value float64 // in the row's unit
+	fault string  // what it did wrong, if it did
+	note  string  // what else is worth knowing of it
+}
+
+// defaultGroups and x25519 are the key exchanges a client offers: all that crypto/tls has, which ML-KEM is one of, or one.
+var x25519, defaultGroups = []tls.CurveID{tls.X25519}, []tls.CurveID(nil)
+
+// rows are all that there are.
+var rows = []row{
+	{name: "bulk-up", what: "bulk, client to target, 8 connections", unit: "CPU-s/GB", floor: true, run: bulkUp},
+	{name: "bulk-down", what: "bulk, target to client, 8 connections", unit: "CPU-s/GB", floor: true, run: bulkDown},
+	{name: "connect", what: "full handshake, ECDSA P-256, X25519", unit: "CPU-ms/connection", floor: true, run: connect(x25519, false)},
+	{name: "connect-groups", what: "the same with Go's default groups (ML-KEM)", unit: "CPU-ms/connection", run: connect(defaultGroups, false)},
+	{name: "connect-rsa", what: "full handshake, RSA-2048", unit: "CPU-ms/connection", keys: devpki.RSA2048, run: connect(x25519, false)},
+	{name: "resume", what: "resumed", unit: "CPU-ms/connection", run: connect(x25519, true)},
+	{name: "pingpong-1", what: "1 KiB ping-pong, 1 connection", unit: "CPU-µs/request", floor: true, run: pingPong(1)},
+	{name: "pingpong-64", what: "1 KiB ping-pong, 64 connections", unit: "CPU-µs/request", floor: true, run: pingPong(64)},
+	{name: "client-up", what: "client mode, bulk up, 8 connections", unit: "CPU-s/GB", mode: clientMode, run: bulkUp},
+	{name: "client-down", what: "client mode, bulk down, 8 connections", unit: "CPU-s/GB", mode: clientMode, run: bulkDown},
+	{name: "client-connect", what: "client mode, new connections", unit: "CPU-ms/connection", mode: clientMode, run: connect(nil, false)},
+	{name: "pair-up", what: "client + server pair, bulk up", unit: "CPU-s/GB", mode: pairMode, run: bulkUp},
+	{name: "pair-down", what: "client + server pair, bulk down", unit: "CPU-s/GB", mode: pairMode, run: bulkDown},
+	{name: "pair-connect", what: "client + server pair, new connections", unit: "CPU-ms/connection", mode: pairMode, run: connect(nil, false)},
+	{name: "idle-64", what: "idle connection after a 64-byte echo", unit: "KiB", fresh: true, run: idle(64)},
+	{name: "idle-64k", what: "idle connection after a 64 KiB echo", unit: "KiB", fresh: true, run: idle(64 << 10)},
+	{name: "storm", what: "p99 of 8 live connections while 64 others open and close", unit: "ms", run: storm},
+}
+
+// settle is how long work goes on before it is measured.
+const settle = 200 * time.Millisecond
+
+// cost lets work go on for a while, and returns how long the contestant computed meanwhile and how much of it was done.
+func (s *site) cost(ctx context.Context, d time.Duration, done func() int64) (spent time.Duration, amount int64, err error) {
+	if err := pause(ctx, settle); err != nil {
+		return 0, 0, err
+	}
+	spentBefore, err := s.spent()
+	if err != nil {
+		return 0, 0, err
+	}
+	doneBefore := done()
+	if err := pause(ctx, d); err != nil {
+		return 0, 0, err
+	}
+	amount = done() - doneBefore
+	spent, err = s.spent()
+	if err == nil && amount == 0 {
+		err = errNothingDone
+	}
+	return spent - spentBefore, amount, err
+}
+
+var errNothingDone = errors.New("nothing was done")
+
+// pause waits so long, or until the context ends, whose cause is then the error.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
