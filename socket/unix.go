@@ -60,8 +60,13 @@ func (u *unixListener) removeAndClose() error {
 
 // bindUNIX calls bind, and once more if a file was in its way that nobody needs.
 func bindUNIX(ctx context.Context, path string, bind func(context.Context, string) (net.Listener, error)) (net.Listener, error) {
+	if isAbstract(path) {
+		return bind(ctx, path)
+	}
+	release := claim(ctx, path)
+	defer release()
 	ln, err := bind(ctx, path)
-	if err == nil || !errors.Is(err, syscall.EADDRINUSE) || isAbstract(path) {
+	if err == nil || !errors.Is(err, syscall.EADDRINUSE) {
 		return ln, err
 	}
 	if err := removeStale(ctx, path); err != nil {
