@@ -30,7 +30,7 @@ func (c *conn) upgrade(ctx context.Context) error {
 	if c.upgrades.Client == nil {
 		return nil
 	}
-	err := talk(ctx, func() error { return c.upgrades.Client(c.client.Conn) }, c.client.socket)
+	err := talk(ctx, func() error { return c.upgrades.Client(c.spokenTo()) }, c.client.socket)
 	if err != nil {
 		return c.tellRefusal(ctx, &upgradeError{err: err})
 	}
@@ -44,7 +44,7 @@ func (c *conn) reach(ctx context.Context) (net.Conn, error) {
 	}
 	var target net.Conn
 	err := talk(ctx, func() (err error) {
-		target, err = c.upgrades.Dial(ctx, c.client.Conn)
+		target, err = c.upgrades.Dial(ctx, c.spokenTo())
 		return err
 	}, c.client.socket)
 	if err == nil {
@@ -61,13 +61,30 @@ func (c *conn) joinUp(ctx context.Context, target *side) error {
 	if c.upgrades.Join == nil {
 		return nil
 	}
-	err := talk(ctx, func() error { return c.upgrades.Join(c.client.Conn, target.Conn) }, c.client.socket, target.socket)
+	err := talk(ctx, func() error { return c.upgrades.Join(c.spokenTo(), target.Conn) }, c.client.socket, target.socket)
 	if err != nil {
 		target.close()
 		return c.tellRefusal(ctx, &upgradeError{err: err})
 	}
 	return nil
 }
+
+// spokenTo is the client's connection as an Upgrade gets it. Behind a PROXY header, which tells to where the client connected,
+// that is its local address: what we call ourselves must be known out there, and where we are behind a proxy must not.
+func (c *conn) spokenTo() net.Conn {
+	if c.headed && c.client.tls == nil {
+		return frontedConn{c.client.Conn, c.local}
+	}
+	return c.client.Conn
+}
+
+// frontedConn is a connection to an address in front of us.
+type frontedConn struct {
+	net.Conn
+	local net.Addr
+}
+
+func (c frontedConn) LocalAddr() net.Addr { return c.local }
 
 // UpgradingDialer returns a dial function that has upgrade speak over each connection that dial returns. The context bounds both.
 // An error leaves no connection open.

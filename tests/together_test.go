@@ -56,7 +56,7 @@ func TestSTARTTLSBetweenPROXYHeaders(t *testing.T) {
 	t.Parallel()
 	for protocol, test := range map[string]struct{ says, hears, greets string }{
 		"postgres": {sslRequest, "S", ""},
-		"smtp":     {"EHLO c\r\nSTARTTLS\r\n", "220 [127.0.0.1] ESMTP\r\n250-[127.0.0.1]\r\n250 STARTTLS\r\n220 2.0.0 Ready to start TLS\r\n", "220 target ESMTP\r\n"},
+		"smtp":     {"EHLO c\r\nSTARTTLS\r\n", "220 [198.51.100.99] ESMTP\r\n250-[198.51.100.99]\r\n250 STARTTLS\r\n220 2.0.0 Ready to start TLS\r\n", "220 target ESMTP\r\n"},
 		"ldap":     {"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037", "\x30\x24\x02\x01\x01\x78\x1f\x0a\x01\x00\x04\x00\x04\x00\x8a\x161.3.6.1.4.1.1466.20037", ""},
 	} {
 		t.Run(protocol, func(t *testing.T) {
