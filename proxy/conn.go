@@ -118,7 +118,8 @@ func (c *conn) handshake(ctx context.Context) error {
 		return err
 	}
 	socket := c.client.socket
-	under := &wire{Conn: socket, remote: c.remote}
+	under := newWire(socket, &c.server.buffers)
+	under.remote = c.remote
 	session := tls.Server(under, c.server.TLS)
 	if err := shake(ctx, session, under, false, c.server.Gate); err != nil {
 		c.observeHandshake(under.took, nil)

@@ -52,7 +52,7 @@ func TestConnectionsTellHowFarEachHasCome(t *testing.T) {
 
 		clientConfig := certs.clientConfig()
 		clientConfig.NextProtos = []string{"h2"}
-		client := tls.Client(&wire{Conn: socket}, clientConfig)
+		client := tls.Client(newWire(socket, new(buffers)), clientConfig)
 		if err := client.Handshake(); err != nil {
 			t.Fatal(err)
 		}

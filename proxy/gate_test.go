@@ -70,7 +70,7 @@ func TestGateIsAsWideAsItSays(t *testing.T) {
 				t.Fatal(err)
 			}
 			all.Go(func() {
-				_, _ = tls.Client(&wire{Conn: socket}, certs.clientConfig()).Read(make([]byte, 1))
+				_, _ = tls.Client(newWire(socket, new(buffers)), certs.clientConfig()).Read(make([]byte, 1))
 				_ = socket.Close()
 			})
 		}

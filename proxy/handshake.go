@@ -13,12 +13,13 @@ import (
 // The context bounds both. An error of the handshake leaves no connection open. The handshakes go through the gate, which may
 // be nil. A Server that dials with it observes them.
 func TLSDialer(dial func(context.Context) (net.Conn, error), config *tls.Config, gate *Gate) func(context.Context) (net.Conn, error) {
+	store := new(buffers)
 	return func(ctx context.Context) (net.Conn, error) {
 		socket, err := dial(ctx)
 		if err != nil {
 			return nil, err
 		}
-		under := &wire{Conn: socket}
+		under := newWire(socket, store)
 		session := tls.Client(under, config)
 		if err := shake(ctx, session, under, true, gate); err != nil {
 			_ = socket.Close()
@@ -31,7 +32,7 @@ func TLSDialer(dial func(context.Context) (net.Conn, error), config *tls.Config,
 // Client makes the client's part of a TLS handshake with somebody on the way to a target, such as an HTTPS proxy, before the
 // context ends. It goes through the gate, which may be nil. After an error the socket is for the caller to close.
 func (g *Gate) Client(ctx context.Context, socket net.Conn, config *tls.Config) (net.Conn, error) {
-	under := &wire{Conn: socket}
+	under := newWire(socket, new(buffers))
 	session := tls.Client(under, config)
 	if err := shake(ctx, session, under, true, g); err != nil {
 		return nil, err
@@ -81,71 +82,6 @@ func alertSent(err error) bool {
 	var op *net.OpError
 	return !errors.Is(err, io.EOF) && !errors.As(err, &op) && !errors.As(err, new(tls.RecordHeaderError))
 }
-
-// wire is the socket under a TLS session. The deadlines of the socket belong to the proxy: crypto/tls would give the
-// close_notify alert five seconds, and a peer that reads slowly would lose its end of stream. During a handshake it gives up
-// the place at the gate for as long as the network lets it wait.
-type wire struct {
-	net.Conn
-
-	remote net.Addr      // of a client that may stand behind a proxy; nil is that of the socket
-	pass   *pass         // of the handshake in progress; nil before and after
-	took   time.Duration // of the handshake, once it is over
-
-	// Only whoever reads touches these.
-	received bool // a byte came in
-	ended    bool // the peer has ended its writing
-}
-
-func (w *wire) Read(p []byte) (int, error) {
-	w.pass.leave()
-	n, err := w.Conn.Read(p)
-	w.received = w.received || n > 0
-	w.ended = w.ended || err == io.EOF
-	if err != nil {
-		return n, err // it fails the handshake, and leaves nothing to compute
-	}
-	return n, w.pass.enter()
-}
-
-// Write leaves the gate: a handshake writes when it has computed, and reads next.
-func (w *wire) Write(p []byte) (int, error) {
-	w.pass.leave()
-	return w.Conn.Write(p)
-}
-
-// through runs a handshake over the wire, which computes as long as it neither reads nor writes. A client computes before it
-// writes; a server has nothing to compute before it has read.
-func (w *wire) through(p *pass, client bool, handshake func() error) error {
-	w.pass = p
-	defer func() {
-		p.leave()
-		w.pass = nil // from here on two goroutines use the wire
-	}()
-	if client {
-		if err := p.enter(); err != nil {
-			return err
-		}
-	}
-	return handshake()
-}
-
-// RemoteAddr is what tls.ClientHelloInfo tells of the client.
-func (w *wire) RemoteAddr() net.Addr {
-	if w.remote != nil {
-		return w.remote
-	}
-	return w.Conn.RemoteAddr()
-}
-
-// SetDeadline does nothing.
-func (w *wire) SetDeadline(time.Time) error { return nil }
-
-// SetReadDeadline does nothing.
-func (w *wire) SetReadDeadline(time.Time) error { return nil }
-
-// SetWriteDeadline does nothing.
-func (w *wire) SetWriteDeadline(time.Time) error { return nil }
 
 // handshakeError is a TLS handshake that failed.
 type handshakeError struct {

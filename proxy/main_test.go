@@ -186,7 +186,7 @@ func (r *rig) connectTLS(t testing.TB, certs *pki) (client *tls.Conn, target *me
 	if err != nil {
 		t.Fatal(err)
 	}
-	client = tls.Client(&wire{Conn: socket}, certs.clientConfig())
+	client = tls.Client(newWire(socket, new(buffers)), certs.clientConfig())
 	if err := client.Handshake(); err != nil {
 		t.Fatal(err)
 	}

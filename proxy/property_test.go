@@ -157,7 +157,7 @@ func forward(t *testing.T, rng *rand.Rand, server *Server, hostile bool) *run {
 		}
 		conn := socket
 		if clientTLS {
-			conn = tls.Client(&wire{Conn: socket}, certs.clientConfig())
+			conn = tls.Client(newWire(socket, new(buffers)), certs.clientConfig())
 		}
 		r.client = play(r.clientScript, clientSeed, conn, socket.(*memnet.Conn))
 	})
@@ -168,7 +168,7 @@ func forward(t *testing.T, rng *rand.Rand, server *Server, hostile bool) *run {
 		}
 		conn := socket
 		if targetTLS {
-			conn = tls.Server(&wire{Conn: socket}, certs.serverConfig())
+			conn = tls.Server(newWire(socket, new(buffers)), certs.serverConfig())
 		}
 		r.target = play(r.targetScript, targetSeed, conn, socket.(*memnet.Conn))
 	})

@@ -115,7 +115,7 @@ type Server struct {
 	settling slots // a place for each that MaxHandshakes counts
 	pings    pings
 	wakeable atomic.Pointer[interruptible] // the listener, if it is that; nil until Serve
-	buffers  sync.Pool
+	buffers  buffers
 	lastID   atomic.Uint64
 	verdict  atomic.Pointer[verdict] // of the latest Recheck; nil before
 	conns    sync.WaitGroup
@@ -149,7 +149,6 @@ func (s *Server) init() {
 		if s.Log == nil {
 			s.Log = slog.New(slog.DiscardHandler)
 		}
-		s.buffers.New = func() any { return new([bufferSize]byte) }
 		s.active = make(map[*conn]struct{})
 	})
 }

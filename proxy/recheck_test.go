@@ -44,7 +44,7 @@ func (r *rig) converse(t testing.TB, config *tls.Config) (client *tls.Conn, targ
 	if err != nil {
 		t.Fatal(err)
 	}
-	client = tls.Client(&wire{Conn: raw}, config)
+	client = tls.Client(newWire(raw, new(buffers)), config)
 	mustWrite(t, client, "ping")
 	target = r.accept(t)
 	wantRead(t, target, "ping")

@@ -33,6 +33,27 @@ func newSide(c net.Conn) *side {
 // which it does not do for a close_notify.
 func (s *side) truncated() bool { return s.wire != nil && s.wire.ended }
 
+// stream is what the side sends, from where it is now.
+func (s *side) stream(store *buffers) stream {
+	if s.wire == nil {
+		return plainStream{newIntake(s.Conn, store)}
+	}
+	return &tlsStream{session: s.tls, wire: s.wire, store: store}
+}
+
+// write sends what may be many TLS records at once.
+func (s *side) write(p []byte) (int, error) {
+	if s.wire == nil || len(p) <= maxPlaintext {
+		return s.Write(p)
+	}
+	s.wire.cork(len(p))
+	n, err := s.tls.Write(p)
+	if sent := s.wire.uncork(); sent != nil {
+		return 0, sent
+	}
+	return n, err
+}
+
 // endWriting passes an end of stream on: close_notify in TLS (RFC 8446, section 6.1), FIN in TCP.
 func (s *side) endWriting() {
 	closeWrite(s.Conn)

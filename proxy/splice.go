@@ -10,9 +10,6 @@ import (
 	"time"
 )
 
-// bufferSize is what one read takes at most: two TLS records.
-const bufferSize = 32 << 10
-
 // closeLinger bounds what is left to do when bytes are still taken from a side but no longer forwarded, because the other
 // side is gone or because CloseTimeout is zero. It lets the side read what it was sent: closing at once, with bytes of its
 // own unread, would reset the connection and lose that.
@@ -47,14 +44,13 @@ func (c *conn) spliceDown(done chan<- struct{}) {
 
 // copy moves bytes from one side to the other until the first ends, and passes that end on.
 func (c *conn) copy(flow, back *direction, from, to *side) {
-	buf := c.server.buffers.Get().(*[bufferSize]byte)
-	defer c.server.buffers.Put(buf)
-
+	in := from.stream(&c.server.buffers)
 	for {
-		n, err := from.Read(buf[:])
-		if n > 0 && !flow.discarding.Load() {
-			c.forward(flow, back, to, buf[:n])
+		p, err := in.next()
+		if len(p) > 0 && !flow.discarding.Load() {
+			c.forward(flow, back, to, p)
 		}
+		in.done()
 		if err != nil {
 			c.senderEnded(flow, back, from, to, err)
 			return
@@ -67,7 +63,7 @@ func (c *conn) forward(flow, back *direction, to *side, p []byte) {
 	flow.writing.Lock()
 	defer flow.writing.Unlock()
 	c.touch(flow)
-	n, err := to.Write(p)
+	n, err := to.write(p)
 	c.touch(flow)
 	flow.moved.Add(int64(n))
 	if err != nil {

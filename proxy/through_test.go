@@ -27,7 +27,7 @@ func TestSideIsClosedAtItsSocket(t *testing.T) {
 	socket, far := memnet.Pipe(1)
 	defer far.Close()
 	way := through{Conn: tls.Client(socket, &tls.Config{ServerName: "proxy"}), socket: socket}
-	under := &wire{Conn: way}
+	under := newWire(way, new(buffers))
 	s := newSide(tls.Client(under, &tls.Config{ServerName: "target"}))
 	if s.socket != net.Conn(socket) || s.wire != under {
 		t.Errorf("the socket is %T", s.socket)

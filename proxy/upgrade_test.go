@@ -65,7 +65,7 @@ func TestClientIsUpgradedBeforeItsHandshake(t *testing.T) {
 		if _, err := io.ReadFull(socket, begin[:]); err != nil || string(begin[:]) != "begin" {
 			t.Fatalf("%q, %v", begin, err)
 		}
-		client := tls.Client(&wire{Conn: socket}, certs.clientConfig())
+		client := tls.Client(newWire(socket, new(buffers)), certs.clientConfig())
 		if err := client.Handshake(); err != nil {
 			t.Fatal(err)
 		}
@@ -234,7 +234,7 @@ func helloTLS(t *testing.T, c net.Conn, certs *pki) *tls.Conn {
 	if _, err := io.ReadFull(c, make([]byte, len("begin"))); err != nil {
 		t.Fatal(err)
 	}
-	session := tls.Client(&wire{Conn: c}, certs.clientConfig())
+	session := tls.Client(newWire(c, new(buffers)), certs.clientConfig())
 	if err := session.Handshake(); err != nil {
 		t.Fatal(err)
 	}
@@ -308,7 +308,7 @@ func TestTargetIsUpgradedBeforeItsHandshake(t *testing.T) {
 				test.target(t, target)
 				if test.reason == "" {
 					config := certs.serverConfig()
-					session := tls.Server(&wire{Conn: target}, config)
+					session := tls.Server(newWire(target, new(buffers)), config)
 					if _, err := io.WriteString(session, "over TLS"); err != nil {
 						t.Error(err)
 					}
@@ -384,7 +384,7 @@ func TestATargetThatRefusesTheCertificateIsJoinedInVain(t *testing.T) {
 		}
 		config := certs.serverConfig()
 		config.VerifyConnection = func(tls.ConnectionState) error { return denied{} }
-		if err := tls.Server(&wire{Conn: target}, config).Handshake(); err == nil {
+		if err := tls.Server(newWire(target, new(buffers)), config).Handshake(); err == nil {
 			t.Error("the target let it in")
 		}
 		closeAll(target)

@@ -1,0 +1,44 @@
+//go:build unix
+
+package proxy
+
+import (
+	"io"
+	"net"
+	"os"
+	"syscall"
+)
+
+// watch has a socket tell when there is something to read.
+func (in *intake) watch() {
+	system, ok := in.conn.(syscall.Conn)
+	if !ok {
+		return
+	}
+	if raw, err := system.SyscallConn(); err == nil {
+		in.raw, in.try = raw, in.tryRead
+	}
+}
+
+// tryRead reads what there is. If there is nothing it gives the buffer back and is not done: it will be called again when
+// there is something.
+func (in *intake) tryRead(fd uintptr) (done bool) {
+	n, err := syscall.Read(int(fd), in.room())
+	for err == syscall.EINTR {
+		n, err = syscall.Read(int(fd), in.room())
+	}
+	switch {
+	case err == syscall.EAGAIN:
+		in.rest()
+		return false
+	case err != nil:
+		n, err = 0, &net.OpError{
+			Op: "read", Net: in.conn.LocalAddr().Network(), Source: in.conn.LocalAddr(), Addr: in.conn.RemoteAddr(),
+			Err: os.NewSyscallError("read", err),
+		}
+	case n == 0:
+		err = io.EOF
+	}
+	in.n, in.err = n, err
+	return true
+}
