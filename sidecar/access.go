@@ -9,8 +9,9 @@ import (
 	"sallyport/config"
 )
 
-// authorizer lets in whom the access flags name, but for pins, which decide about more than an authorizer does. Under SPIFFE a federated trust domain answers for the IDs of its workloads
-// alone: names of another kind are matched in the source's own domain.
+// authorizer lets in whom the access flags name, but for pins, which decide about more than an authorizer does. Under SPIFFE a
+// federated trust domain answers for the IDs of its workloads alone: names of another kind are matched in the source's own
+// domain.
 func authorizer(a config.Access, source *certloader.Source) auth.Authorizer {
 	if a.All {
 		return auth.AnyPeer()
