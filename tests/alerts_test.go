@@ -141,16 +141,22 @@ func TestEachAlertFiresForItsFailureAlone(t *testing.T) {
 
 	server, listen = startWith(fresh("plaintext"), target...)
 	failing("SallyportHandshakesFailing", server)
-	plaintext := listen
-	again(t, 100*time.Millisecond, func(ctx context.Context) {
-		for range 3 {
-			if conn, err := new(net.Dialer).DialContext(ctx, "tcp", plaintext); err == nil {
-				_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\n\r\n")
-				_, _ = io.Copy(io.Discard, conn)
-				_ = conn.Close()
+	inPlaintext := func(listen string) {
+		again(t, 100*time.Millisecond, func(ctx context.Context) {
+			for range 3 {
+				if conn, err := new(net.Dialer).DialContext(ctx, "tcp", listen); err == nil {
+					_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\n\r\n")
+					_, _ = io.Copy(io.Discard, conn)
+					_ = conn.Close()
+				}
 			}
-		}
-	})
+		})
+	}
+	inPlaintext(listen)
+
+	server, listen = startWith(fresh("headerless"), append(target, "--proxy-protocol-in", "127.0.0.1")...)
+	failing("SallyportProtocolFailing", server)
+	inPlaintext(listen)
 
 	server, listen = startWith(fresh("refusing"), target...)
 	failing("SallyportPeersDenied", server)
