@@ -121,8 +121,11 @@ func (p *port) parsePageQuery(values url.Values) (pageQuery, error) {
 }
 
 // page puts together what was asked for. What closes between one page and the next
-// is on neither, what comes is on the last one of its tunnel; nothing is on two.
+// is on neither, what comes is on the last one of its tunnel; nothing is on two. One page
+// at a time: each takes a list of all connections, however few are shown of it.
 func (p *port) page(q pageQuery) page {
+	p.listing.Lock()
+	defer p.listing.Unlock()
 	answer := page{Connections: []listed{}}
 	for i, tunnel := range p.tunnels {
 		if tunnel.OpenConnections == nil || q.tunnel != "" && q.tunnel != tunnel.Name {

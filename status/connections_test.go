@@ -6,8 +6,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -153,5 +156,27 @@ func BenchmarkConnections(b *testing.B) {
 		if err := json.NewEncoder(io.Discard).Encode(p.page(q)); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// To list many thousands takes memory, and many may ask.
+func TestConnectionsListsForOneAtATime(t *testing.T) {
+	t.Parallel()
+	var listing, most atomic.Int64
+	url := served(t, Options{State: NewState(), Tunnels: []Tunnel{{Name: "server", OpenConnections: func() []Connection {
+		if n := listing.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		defer listing.Add(-1)
+		runtime.Gosched() // lets the others come
+		return make([]Connection, 10_000)
+	}}}})
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() { ask(t, http.MethodGet, url+"/_connections?limit=1") })
+	}
+	all.Wait()
+	if got := most.Load(); got != 1 {
+		t.Errorf("%d lists at once, want 1", got)
 	}
 }

@@ -40,6 +40,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"sync"
 	"time"
 )
 
@@ -163,6 +164,7 @@ type port struct {
 	tunnels  []Tunnel
 	build    build
 	hostname string
+	listing  sync.Mutex // held while connections are listed
 }
 
 // guarded puts on every answer of h the headers that all of them have.
