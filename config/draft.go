@@ -96,7 +96,7 @@ func (d *draft) setEnvironment(env func(string) (string, bool)) error {
 	for s := range d.missing() {
 		for _, name := range s.variables() {
 			text, _ := env(name)
-			if text == "" {
+			if text == "" || isServiceLink(name, text) {
 				continue
 			}
 			values := []string{text}
@@ -115,6 +115,12 @@ func (d *draft) setEnvironment(env func(string) (string, bool)) error {
 		}
 	}
 	return nil
+}
+
+// isServiceLink tells whether a variable is not meant for us: where Kubernetes has a
+// Service called sallyport, every pod has SALLYPORT_PORT=tcp://10.0.0.1:443.
+func isServiceLink(name, text string) bool {
+	return strings.HasSuffix(name, "_PORT") && strings.Contains(text, "://")
 }
 
 func isBlank(line string) bool { return strings.TrimSpace(line) == "" }

@@ -48,6 +48,8 @@ func TestNetstat(t *testing.T) {
 			}},
 		{name: "variables by the flags' names", env: []string{"SALLYPORT_LISTEN=9001", "LISTEN=9000", "SALLYPORT_SIMPLE=true"},
 			want: func(n *Netstat) { n.Listen, n.Simple = address(t, ":9001"), true }},
+		{name: "a Service of Kubernetes called sallyport", env: []string{"SALLYPORT_PORT=tcp://10.0.0.1:443"}, want: func(*Netstat) {}},
+		{name: "such a Service, and a port", env: []string{"SALLYPORT_PORT=tcp://10.0.0.1:443", "PORT=5432"}, want: func(n *Netstat) { n.Port = 5432 }},
 		{name: "a file", file: "# comment\n\nlisten  localhost:9000\r\n\tduration\t2s \nport -1\ntcpv6 false\nSIMPLE true\nlog_level warn",
 			want: func(n *Netstat) {
 				n.Listen, n.MinAge, n.TCP6, n.Simple = address(t, "localhost:9000"), 2*time.Second, false, true
