@@ -57,6 +57,12 @@ func ofTarget(err error) error {
 	return fmt.Errorf("speaking with the target before TLS: %w", err)
 }
 
+// clipStart is as much of what a client said as tells what kind of message it is. What follows may be a password, or its proof.
+func clipStart(said []byte) string {
+	const limit = 4
+	return clip(said[:min(len(said), limit)])
+}
+
 // clip is what a stranger said, for an error: no more than a line of it.
 func clip[T ~string | ~[]byte](said T) string {
 	const limit = 128

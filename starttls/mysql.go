@@ -102,7 +102,7 @@ func (s *mysqlServer) upgrade(client net.Conn) error {
 	capabilities, ok := mysqlCapabilities(request)
 	switch {
 	case !ok:
-		return s.client.refuse(mysqlHandshake, "Bad handshake", malformed("the client's answer to the greeting is none of MySQL's: %s", clip(request)))
+		return s.client.refuse(mysqlHandshake, "Bad handshake", malformed("the client's answer to the greeting is none of MySQL's: it begins with %s", clipStart(request)))
 	case capabilities&mysqlTLS == 0:
 		return s.client.refuse(mysqlInsecure, "Connections using insecure transport are prohibited here; use --ssl",
 			required("the client went on without asking for TLS (--skip-ssl, or no --ssl)"))
@@ -175,7 +175,7 @@ func (c *mysqlClient) upgrade(client, target net.Conn) error {
 	capabilities, ok := mysqlCapabilities(c.response)
 	switch {
 	case !ok:
-		return c.client.refuse(mysqlHandshake, "Bad handshake", malformed("the client's answer to the greeting is none of MySQL's: %s", clip(c.response)))
+		return c.client.refuse(mysqlHandshake, "Bad handshake", malformed("the client's answer to the greeting is none of MySQL's: it begins with %s", clipStart(c.response)))
 	case capabilities&mysqlTLS != 0 || len(c.response) <= mysqlRequestLength:
 		return c.client.refuse(mysqlHandshake, "There is no TLS on this side of the tunnel", malformed("the client asked for TLS, which it was not offered"))
 	}

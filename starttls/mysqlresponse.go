@@ -37,7 +37,7 @@ func mysqlCapabilities(p []byte) (capabilities uint64, ok bool) {
 func parseMySQLResponse(p []byte) (*mysqlResponse, error) {
 	capabilities, ok := mysqlCapabilities(p)
 	if !ok {
-		return nil, malformed("a response of MySQL that is too short, or too old: %s", clip(p[:min(len(p), mysqlRequestLength)]))
+		return nil, malformed("a response of MySQL that is too short, or too old: it begins with %s", clipStart(p))
 	}
 	r := &mysqlResponse{capabilities: capabilities, maxPacket: binary.LittleEndian.Uint32(p[4:]), charset: p[8]}
 	var rest []byte

@@ -166,3 +166,22 @@ type scripted struct {
 func (s *scripted) Read(p []byte) (int, error)  { return s.Reader.Read(p) }
 func (s *scripted) Write(p []byte) (int, error) { return s.said.Write(p) }
 func (s *scripted) LocalAddr() net.Addr         { return memnet.Addr("here") }
+
+// TestErrorsShowNoPassword has clients break a protocol with one in what they say.
+func TestErrorsShowNoPassword(t *testing.T) {
+	t.Parallel()
+	for name, said := range map[string]string{
+		"smtp":  "AUTH PLAIN hunter2\n",
+		"mysql": packet(1, "\x04\x00\x00\x00\x01alice\x00hunter2\x00"),
+	} {
+		err := serverUpgrade(t, name)(&scripted{Reader: bytes.NewReader([]byte(said))})
+		wantReason(t, err, reasonMalformed, nil)
+		if strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	response := answer(mysqlCan&^mysqlProtocol41, "alice\x00hunter2\x00")
+	if _, err := parseMySQLResponse([]byte(response)); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Error(err)
+	}
+}

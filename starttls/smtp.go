@@ -218,7 +218,7 @@ func smtpLine(from net.Conn, limit int) (string, error) {
 		}
 		text, ok := bytes.CutSuffix(line, []byte("\r\n"))
 		if !ok || bytes.IndexByte(text, '\r') >= 0 || bytes.IndexByte(text, 0) >= 0 {
-			return "", malformed("not a line of SMTP: %s", clip(line))
+			return "", malformed("not a line of SMTP: it ends without CRLF, or holds a CR or a zero") // and perhaps a password
 		}
 		return string(text), nil
 	}

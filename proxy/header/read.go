@@ -51,6 +51,10 @@ func Read(r io.Reader) (source, destination net.Addr, err error) {
 	return read1(r, start)
 }
 
+// maxShown is how many bytes an error shows of what is no header: enough to see what it is. In client mode it is plaintext of
+// the application, in which a password may come soon.
+const maxShown = 4
+
 // readStart reads as many bytes as the signature of version 2 has, which is less than the shortest header of either version.
 // It returns early if they are no signature.
 func readStart(r io.Reader) ([]byte, error) {
@@ -60,7 +64,7 @@ func readStart(r io.Reader) ([]byte, error) {
 		start = start[:len(start)+n]
 		common := min(len(start), len(signature1))
 		if string(start[:common]) != signature1[:common] && string(start) != signature2[:len(start)] {
-			return nil, &Error{ReasonMissing, fmt.Sprintf("what came first is no PROXY header: %q", start)}
+			return nil, &Error{ReasonMissing, fmt.Sprintf("what came first is no PROXY header: %q", start[:min(len(start), maxShown)])}
 		}
 		switch {
 		case err != nil && len(start) == 0:

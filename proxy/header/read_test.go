@@ -142,7 +142,8 @@ func TestReadRefuses(t *testing.T) {
 	wrong := func(at int) string { return right[:at] + string([]byte{right[at] ^ 1}) + right[at+1:] }
 	tests := []struct{ name, header, reason, want string }{
 		{"TLS", "\x16\x03\x01\x02\x00\x01\x00", ReasonMissing, `no PROXY header: "\x16\x03\x01`},
-		{"another protocol", "GET / HTTP/1.1\r\n\r\n", ReasonMissing, `no PROXY header: "GET / HTTP/1`},
+		{"another protocol", "GET / HTTP/1.1\r\n\r\n", ReasonMissing, `no PROXY header: "GET "`},
+		{"a password", "AUTH hunter2\r\n", ReasonMissing, `no PROXY header: "AUTH"`},
 		{"few bytes of it", "GET", ReasonMissing, `no PROXY header: "GET"`},
 		{"a blank line", "\r\n\r\n\r\n\r\n\r\n\r\n", ReasonMissing, "no PROXY header"},
 		{"a word that begins alike", "PROXYING AROUND\r\n", ReasonMissing, "no PROXY header"},
