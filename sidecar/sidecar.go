@@ -63,6 +63,7 @@ func New(ctx context.Context, cfg *config.Sidecar, build Build, out io.Writer) (
 	if err != nil {
 		return nil, err
 	}
+	limitMemory(log)
 	s := &Sidecar{
 		config:   cfg,
 		log:      log,
