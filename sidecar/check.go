@@ -138,7 +138,7 @@ func (c *checkup) ticketKeys(t *config.Tunnel, source *certloader.Source) {
 	}
 	c.line("  %-12s --session-ticket-keys %s: %s, of which the first seals", "tickets", path, count(source.TicketKeys(), "key"))
 	if open := openTicketKeys(path); open != "" {
-		c.line("    %-10s %s", "note", open)
+		c.line("    %-10s %s", "WARNING", open)
 	}
 }
 

@@ -218,6 +218,35 @@ func TestTheReportTellsWhichListsCount(t *testing.T) {
 	}
 }
 
+func TestCheckReportsOnTicketKeys(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	newIdentity(t, dir, devpki.Request{CommonName: "web", DNSNames: []string{"localhost"}})
+	keys := filepath.Join(dir, "tickets")
+	check := func(text string, mode os.FileMode) (report string, err error) {
+		write(t, dir, map[string][]byte{"tickets": []byte(text)})
+		if err := os.Chmod(keys, mode); err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		err = Check(t.Context(), parse(t, dir, checkServer+"--session-ticket-keys @/tickets"), &out)
+		return out.String(), err
+	}
+	const secret = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	const warning = "every user of this machine may read the keys"
+	report, err := check(secret+"\n"+strings.ToUpper(secret[1:])+"0\n", 0o600)
+	if err != nil || !strings.Contains(report, "--session-ticket-keys "+keys+": 2 keys, of which the first seals") || strings.Contains(report, warning) {
+		t.Errorf("%v:\n%s", err, report)
+	}
+	if report, err = check(secret, 0o644); err != nil || !strings.Contains(report, warning) {
+		t.Errorf("of a file that all may read: %v:\n%s", err, report)
+	}
+	report, err = check(secret[1:], 0o600)
+	if err == nil || !strings.Contains(err.Error(), "--session-ticket-keys "+keys+": line 1: not a key") || strings.Contains(report+err.Error(), secret[1:]) {
+		t.Errorf("of half a key: %v:\n%s", err, report)
+	}
+}
+
 func TestAReportHasNoLinesThatACertificateMadeUp(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)

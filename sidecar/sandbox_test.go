@@ -61,6 +61,9 @@ func TestConfinementIsWhatTheConfigurationNames(t *testing.T) {
 		{server + "--cert c --key k --metrics-url https://in.example:8443/x", with(pair, func(r *sandbox.Rules) {
 			r.Resolver, r.ConnectPorts = true, []uint16{8443, 8080}
 		})},
+		{server + "--cert c --key k --session-ticket-keys t", with(pair, func(r *sandbox.Rules) {
+			r.Files = []string{"c", "k", "t", "ca.pem"}
+		})},
 		{server + "--keystore s --storepass-file p --crl one --crl two", with(pair, func(r *sandbox.Rules) {
 			r.Files = []string{"s", "p", "one", "two", "ca.pem"}
 		})},

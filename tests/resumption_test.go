@@ -302,3 +302,34 @@ func TestTargetSeesTheNewIdentityAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// TestSessionsWithOpenSSLResume, a server whose tickets are of another making.
+func TestSessionsWithOpenSSLResume(t *testing.T) {
+	t.Parallel()
+	const visits = 3
+	for name, version := range map[string]string{"TLS 1.2": "-tls1_2", "TLS 1.3": "-tls1_3"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, at, listen := newPKI(t), reserve(t), reserve(t)
+			identity := p.server(t)
+			peer, _ := openssl(t, "s_server", version, "-accept", at, "-cert", identity.cert, "-key", identity.key, "-CAfile", p.root, "-Verify", "1", "-rev")
+			peer.waitLine(t, "ACCEPT")
+			client := startClient(t, p, listen, at, "--override-server-name", "localhost")
+			for range visits {
+				conn := dial(t, "tcp", listen)
+				if _, err := io.WriteString(conn, "there\n"); err != nil {
+					t.Fatal(err)
+				}
+				got := make([]byte, len("ereht\n"))
+				if _, err := io.ReadFull(conn, got); err != nil || string(got) != "ereht\n" {
+					t.Fatalf("got %q, %v", got, err)
+				}
+				conn.Close()
+			}
+			if full, resumed := tlsConnections(t, client); full != 1 || resumed != visits-1 {
+				t.Errorf("%v full and %v resumed, want 1 and %d", full, resumed, visits-1)
+			}
+			client.stop(t)
+		})
+	}
+}
