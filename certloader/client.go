@@ -72,7 +72,11 @@ func (s *Source) ClientConfigs(opts ClientOptions) func(remote net.Addr) *tls.Co
 	return func(remote net.Addr) *tls.Config {
 		config := all.Clone()
 		if opts.AuthorizeFrom != nil {
-			config.VerifyConnection = s.verifyTarget(&opts, opts.AuthorizeFrom(remote))
+			authorize := opts.AuthorizeFrom(remote)
+			if authorize == nil {
+				authorize = func(tls.ConnectionState) error { return errors.New("nobody decides about this server") }
+			}
+			config.VerifyConnection = s.verifyTarget(&opts, authorize)
 		}
 		if opts.Resume {
 			// Whoever begins a session resumes it, so who that is must not change

@@ -39,9 +39,10 @@ func (s *sessions) take(server string) *session {
 	if len(kept) == 0 {
 		return nil
 	}
-	last := kept[len(kept)-1]
+	end := len(kept) - 1
+	last := kept[end]
 	if last.once {
-		s.set(server, kept[:len(kept)-1])
+		s.set(server, slices.Delete(kept, end, end+1))
 	}
 	return last
 }

@@ -124,6 +124,16 @@ func TestClientJudgesServersOfResumedSessions(t *testing.T) {
 	})
 }
 
+func TestServerThatNobodyDecidesAboutIsRefused(t *testing.T) {
+	eachVersion(t, func(t *testing.T, version uint16) {
+		v := newVisitor(t, version)
+		config := v.source.ClientConfigs(certloader.ClientOptions{ServerName: "localhost", AuthorizeFrom: func(net.Addr) func(tls.ConnectionState) error { return nil }})
+		if got := shake(t, config(here), v.server); got.clientError == nil {
+			t.Error("let pass")
+		}
+	})
+}
+
 // TestClientComesBackToAServerThatRefusesItsSession: a ticket that does no good is
 // not shown again.
 func TestClientComesBackToAServerThatRefusesItsSession(t *testing.T) {
