@@ -3,6 +3,7 @@ package tests
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -207,4 +208,44 @@ func TestDrainWaitsInNoStage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestResumedSessionIsJudgedByItsOwnHeader has a client resume behind another
+// address than the one that the policy let it in from.
+func TestResumedSessionIsJudgedByItsOwnHeader(t *testing.T) {
+	t.Parallel()
+	p, listen, policy := newPKI(t), reserve(t), filepath.Join(t.TempDir(), "p.rego")
+	writeFile(t, policy, []byte("package access\nallow { input.remote_ip == \"203.0.113.7\" }\n"))
+	service := serve(t, "tcp", echo)
+	server := startServer(t, p, listen, service.address, "--proxy-protocol-in", "127.0.0.1",
+		"--allow-policy", policy, "--allow-query", "data.access.allow")
+	config := p.clientConfig(p.client(t))
+	config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		config.MaxVersion = version
+		visit := func(header string) (resumed bool, _ error) {
+			conn := dial(t, "tcp", listen)
+			if _, err := io.WriteString(conn, header); err != nil {
+				t.Fatal(err)
+			}
+			session := tls.Client(conn, config)
+			err := roundTrip(session)
+			return session.ConnectionState().DidResume, errors.Join(err, session.Close())
+		}
+		if _, err := visit(header2); err != nil {
+			t.Fatal(err)
+		}
+		if resumed, err := visit(header2); err != nil || !resumed {
+			t.Errorf("from the same address: resumed %t, %v", resumed, err)
+		}
+		before := service.connections()
+		if _, err := visit("PROXY TCP4 203.0.113.8 198.51.100.99 54321 8443\r\n"); err == nil {
+			t.Error("a resumed session was let in from elsewhere")
+		}
+		if n := service.connections(); n != before {
+			t.Errorf("the target had %d connections more", n-before)
+		}
+		server.waitLine(t, "policy_denied", "remote=203.0.113.8:54321")
+	}
+	server.stop(t)
 }
