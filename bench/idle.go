@@ -43,7 +43,10 @@ func hold(ctx context.Context, s *site, connections, size int) error {
 			}
 			context.AfterFunc(ctx, func() { _ = conn.Close() })
 			_ = conn.SetDeadline(time.Now().Add(patience))
-			return echo(conn, order(askEcho, 0), noiseAt(0, size))
+			if err := echo(conn, order(askEcho, 0), noiseAt(0, size)); err != nil {
+				return err
+			}
+			return conn.SetDeadline(time.Time{})
 		})
 	}
 	return group.Wait()

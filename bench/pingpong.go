@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -12,9 +11,17 @@ import (
 // pingSize is how large a request is, and its answer.
 const pingSize = 1 << 10
 
-// pingPong measures requests, each made as soon as the one before it is answered, on so many connections.
-func pingPong(connections int) func(context.Context, *site, measure) (sample, error) {
+// pingPong measures requests, each made as soon as the one before it is answered, on so many connections; in a crowd, beside
+// others that are idle.
+func pingPong(connections int, crowd bool) func(context.Context, *site, measure) (sample, error) {
 	return func(ctx context.Context, s *site, m measure) (sample, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		if crowd {
+			if err := hold(ctx, s, m.conns, pingSize); err != nil {
+				return sample{}, err
+			}
+		}
 		var answered atomic.Int64
 		stop := make(chan struct{})
 		group, ctx := errgroup.WithContext(ctx)
@@ -42,7 +49,7 @@ func pingPong(connections int) func(context.Context, *site, measure) (sample, er
 		}
 		spent, amount, err := s.cost(ctx, m.time, answered.Load)
 		close(stop)
-		if ended := group.Wait(); ended != nil && !errors.Is(ended, context.Canceled) {
+		if ended := group.Wait(); ended != nil {
 			return sample{}, ended
 		}
 		return sample{value: float64(spent) / float64(time.Microsecond) / float64(amount)}, err
