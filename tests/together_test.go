@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	proxyproto "github.com/pires/go-proxyproto"
@@ -148,7 +149,7 @@ func TestActivatedUNIXSocketTakesHeaders(t *testing.T) {
 	if err := session.Close(); err != nil {
 		t.Fatal(err)
 	}
-	process.signal(t, 15)
+	process.signal(t, syscall.SIGTERM)
 	if code := process.exit(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
