@@ -84,6 +84,7 @@ type frontedConn struct {
 	local net.Addr
 }
 
+// LocalAddr is that address.
 func (c frontedConn) LocalAddr() net.Addr { return c.local }
 
 // UpgradingDialer returns a dial function that has upgrade speak over each connection that dial returns. The context bounds both.
