@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Limits of what sessions holds. A session takes about 2 KiB.
@@ -15,11 +16,16 @@ const (
 	maxServerSessions = 32
 )
 
+// fullTime is for how long a server that failed to resume a session is asked for
+// full handshakes alone.
+const fullTime = 10 * time.Minute
+
 // sessions is the TLS sessions that may be resumed with servers: those that one
 // identity has begun under one trust.
 type sessions struct {
 	mu      sync.Mutex
 	servers map[string][]*session // by address; the latest is last
+	full    map[string]time.Time  // servers with which none is resumed until then
 }
 
 // session is one that may be resumed: once, as TLS 1.3 wants it (RFC 8446, C.4),
@@ -29,14 +35,16 @@ type session struct {
 	once  bool
 }
 
-func newSessions() *sessions { return &sessions{servers: make(map[string][]*session)} }
+func newSessions() *sessions {
+	return &sessions{servers: make(map[string][]*session), full: make(map[string]time.Time)}
+}
 
 // take returns a session with a server; nil if there is none.
 func (s *sessions) take(server string) *session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	kept := s.servers[server]
-	if len(kept) == 0 {
+	if len(kept) == 0 || s.avoids(server) {
 		return nil
 	}
 	end := len(kept) - 1
@@ -52,19 +60,53 @@ func (s *sessions) take(server string) *session {
 func (s *sessions) give(server string, one *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.avoids(server) {
+		return
+	}
 	kept := s.servers[server]
 	switch {
 	case !one.once:
 		kept = nil
 	case len(kept) == maxServerSessions:
 		kept = slices.Delete(kept, 0, 1)
-	case kept == nil && len(s.servers) == maxSessionServers:
-		for other := range s.servers { // any one: so many addresses are nobody's
-			delete(s.servers, other)
-			break
-		}
+	}
+	if kept == nil {
+		makeRoom(s.servers)
 	}
 	s.set(server, append(kept, one))
+}
+
+// makeRoom lets go of one server, any one, if there are as many as may be: so
+// many addresses are nobody's.
+func makeRoom[T any](servers map[string]T) {
+	if len(servers) < maxSessionServers {
+		return
+	}
+	for server := range servers {
+		delete(servers, server)
+		return
+	}
+}
+
+// avoid has no session be resumed with a server for a while.
+func (s *sessions) avoid(server string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.servers, server)
+	if _, known := s.full[server]; !known {
+		makeRoom(s.full)
+	}
+	s.full[server] = time.Now().Add(fullTime)
+}
+
+// avoids reports whether no session is to be resumed with a server.
+func (s *sessions) avoids(server string) bool {
+	until, known := s.full[server]
+	if known && time.Now().After(until) {
+		delete(s.full, server)
+		return false
+	}
+	return known
 }
 
 // forget drops a session that is no good.
@@ -86,8 +128,23 @@ func (s *sessions) set(server string, kept []*session) {
 type visit struct {
 	sessions *sessions
 	server   string
-	version  atomic.Uint32 // of TLS, once it is known
+	version  atomic.Uint32 // of TLS, once the server has shown who it is
 	taken    *session      // what Get found, whose caller alone looks at it
+}
+
+// FailedToResume reports whether a handshake that failed, with a config of
+// [Source.ClientConfigs], was to resume a session and was cut off by the server
+// before it showed who it is. Some servers cannot resume what they gave tickets for,
+// and fail: those of OpenSSL that ask for certificates and set no context for their
+// sessions. From then on the server is asked for full handshakes, for ten minutes; a
+// new connection may do.
+func FailedToResume(config *tls.Config) bool {
+	v, ok := config.ClientSessionCache.(*visit)
+	if !ok || v.taken == nil || v.version.Load() != 0 {
+		return false
+	}
+	v.sessions.avoid(v.server)
+	return true
 }
 
 // Get returns a session to be resumed.

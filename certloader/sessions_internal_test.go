@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"sallyport/devpki"
 )
@@ -100,6 +102,38 @@ func TestSessionsAreBounded(t *testing.T) {
 			t.Errorf("%d sessions with %s, want %d", len(kept), server, maxServerSessions)
 		}
 	}
+}
+
+func TestServersThatFailToResumeAreAskedForFullHandshakesForAWhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSessions()
+		give := func(server string) { visitOf(s, server, tls.VersionTLS13).Put("", new(tls.ClientSessionState)) }
+		give("a")
+		give("b")
+		s.avoid("a")
+		give("a")
+		if visitOf(s, "a", 0).found() != nil {
+			t.Error("resumed with a server that fails then")
+		}
+		if visitOf(s, "b", 0).found() == nil {
+			t.Error("not resumed with another")
+		}
+		time.Sleep(fullTime + 1)
+		if visitOf(s, "a", 0).found() != nil {
+			t.Error("a session was kept meanwhile")
+		}
+		give("a")
+		if visitOf(s, "a", 0).found() == nil || len(s.full) != 0 {
+			t.Error("not resumed after a while")
+		}
+		for i := range 3 * maxSessionServers {
+			s.avoid(fmt.Sprint(i))
+		}
+		if len(s.full) != maxSessionServers {
+			t.Errorf("%d servers are avoided, want %d", len(s.full), maxSessionServers)
+		}
+	})
 }
 
 func TestSessionsServeManyAtOnce(t *testing.T) {

@@ -124,6 +124,55 @@ func TestClientJudgesServersOfResumedSessions(t *testing.T) {
 	})
 }
 
+// TestClientNoticesServersThatFailToResume, and takes no other failure for that.
+func TestClientNoticesServersThatFailToResume(t *testing.T) {
+	eachVersion(t, func(t *testing.T, version uint16) {
+		v := newVisitor(t, version)
+		var denied error
+		configs := v.source.ClientConfigs(certloader.ClientOptions{ServerName: "localhost", Resume: true, Authorize: func(tls.ConnectionState) error { return denied }})
+		choose := v.server.GetConfigForClient
+		failing := &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			config, err := choose(hello)
+			if err != nil {
+				return nil, err
+			}
+			config = config.Clone()
+			config.UnwrapSession = func(ticket []byte, _ tls.ConnectionState) (*tls.SessionState, error) {
+				if len(ticket) > 0 { // in TLS 1.2 it may come empty
+					return nil, errors.New("no context")
+				}
+				return nil, nil
+			}
+			return config, nil
+		}}
+		wantVisit(t, configs(here), v.server, false)
+		denied = errors.New("denied")
+		config := configs(here)
+		if got := shake(t, config, v.server); got.clientError == nil || certloader.FailedToResume(config) {
+			t.Errorf("a server that is denied: %v", got.clientError)
+		}
+		denied = nil
+		wantVisit(t, configs(here), v.server, false)
+		config = configs(here)
+		if got := shake(t, config, failing); got.clientError == nil || !certloader.FailedToResume(config) {
+			t.Errorf("a server that fails to resume: %v", got.clientError)
+		}
+		for range 3 {
+			wantVisit(t, configs(here), failing, false)
+		}
+		config = configs(here)
+		if got := shake(t, config, &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, errors.New("no") }}); got.clientError == nil || certloader.FailedToResume(config) {
+			t.Errorf("a server that fails without a session: %v", got.clientError)
+		}
+		time.Sleep(time.Hour)
+		wantVisit(t, configs(here), v.server, false)
+		wantVisit(t, configs(here), v.server, true)
+		if certloader.FailedToResume(v.source.ClientConfig(certloader.ClientOptions{})) {
+			t.Error("without sessions none can fail")
+		}
+	})
+}
+
 func TestServerThatNobodyDecidesAboutIsRefused(t *testing.T) {
 	eachVersion(t, func(t *testing.T, version uint16) {
 		v := newVisitor(t, version)

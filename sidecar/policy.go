@@ -7,6 +7,7 @@ import (
 	"net"
 
 	"sallyport/auth"
+	"sallyport/certloader"
 	"sallyport/config"
 	"sallyport/policy"
 	"sallyport/proxy"
@@ -65,16 +66,26 @@ func (t *tunnel) targetConfig(resume bool) func(net.Addr) *tls.Config {
 	return t.source.ClientConfigs(options)
 }
 
-// dialTLS is proxy.TLSDialer with a config that may differ from one connection to the next.
+// dialTLS is proxy.TLSDialer with a config that may differ from one connection to the next. It dials a second time where the
+// first came to nothing because a session was to be resumed.
 func dialTLS(
 	dial func(context.Context) (net.Conn, error), config func(net.Addr) *tls.Config, gate *proxy.Gate,
 ) func(context.Context) (net.Conn, error) {
-	return func(ctx context.Context) (net.Conn, error) {
+	once := func(ctx context.Context) (conn net.Conn, again bool, err error) {
 		socket, err := dial(ctx)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		dialled := func(context.Context) (net.Conn, error) { return socket, nil }
-		return proxy.TLSDialer(dialled, config(socket.RemoteAddr()), gate)(ctx)
+		config := config(socket.RemoteAddr())
+		conn, err = proxy.TLSDialer(dialled, config, gate)(ctx)
+		return conn, err != nil && ctx.Err() == nil && certloader.FailedToResume(config), err
+	}
+	return func(ctx context.Context) (net.Conn, error) {
+		conn, again, err := once(ctx)
+		if again {
+			conn, _, err = once(ctx)
+		}
+		return conn, err
 	}
 }

@@ -21,7 +21,7 @@ func (t *tunnel) startTLS(dial func(context.Context) (net.Conn, error), gate *pr
 		t.server.Upgrade = serverUpgrade(protocol)
 		return t.backend(dial, protocol.Leave(false)), nil
 	}
-	config := t.targetConfig(true)
+	config := t.targetConfig(false) // which may take a second connection, and the client has said its part
 	t.server.Upgrade = clientUpgrade(protocol, func(upgrade func(net.Conn) error) func(context.Context) (net.Conn, error) {
 		return t.proxy.named(dialTLS(proxy.UpgradingDialer(dial, upgrade), config, gate))
 	})

@@ -123,10 +123,8 @@ func (p *upstreamProxy) dialer(gate *proxy.Gate) func(context.Context) (net.Conn
 		via.Protocol = socket.SOCKS5
 	}
 	if p.source != nil {
-		config := p.clientConfigs()
-		via.Secure = func(ctx context.Context, conn net.Conn) (net.Conn, error) {
-			return gate.Client(ctx, conn, config(conn.RemoteAddr()))
-		}
+		config := p.clientConfig()
+		via.Secure = func(ctx context.Context, conn net.Conn) (net.Conn, error) { return gate.Client(ctx, conn, config) }
 	}
 	return via.Dialer(p.tunnel.Target)
 }
@@ -146,14 +144,14 @@ func (p *upstreamProxy) named(dial func(context.Context) (net.Conn, error)) func
 	}
 }
 
-// clientConfigs is how the proxy at an address is spoken to over TLS. CONNECT is done in HTTP/1.1 alone.
-func (p *upstreamProxy) clientConfigs() func(net.Addr) *tls.Config {
-	return p.source.ClientConfigs(certloader.ClientOptions{
+// clientConfig is how the proxy is spoken to over TLS. CONNECT is done in HTTP/1.1 alone. Nothing is resumed: there are proxies
+// that fail then, such as Squid.
+func (p *upstreamProxy) clientConfig() *tls.Config {
+	return p.source.ClientConfig(certloader.ClientOptions{
 		ServerName:   p.tunnel.Proxy.ServerName(),
 		NextProtos:   []string{"http/1.1"},
 		CipherSuites: p.tunnel.TLS.CipherSuites,
 		MaxVersion:   p.tunnel.TLS.MaxVersion,
-		Resume:       p.tunnel.TLS.Resumption,
 	})
 }
 

@@ -1,9 +1,12 @@
 package tests
 
 import (
+	"bufio"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -332,4 +335,40 @@ func TestSessionsWithOpenSSLResume(t *testing.T) {
 			client.stop(t)
 		})
 	}
+}
+
+// TestTargetThatFailsToResumeIsReached: Squid gives tickets, and fails when it is
+// shown one by somebody who has a certificate.
+func TestTargetThatFailsToResumeIsReached(t *testing.T) {
+	t.Parallel()
+	need(t, "squid")
+	const visits = 4
+	p, listen := newPKI(t), reserve(t)
+	service := serve(t, "tcp", echo)
+	id := p.server(t)
+	squid := startSquid(t, fmt.Sprintf("https_port ADDRESS tls-cert=%s tls-key=%s clientca=%s\nhttp_access allow all", id.cert, id.key, p.root))
+	client := startClient(t, p, listen, squid, "--override-server-name", "localhost")
+	for range visits {
+		conn := dial(t, "tcp", listen)
+		if _, err := io.WriteString(conn, "CONNECT "+service.address+" HTTP/1.1\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewReader(conn)
+		answer, err := http.ReadResponse(lines, &http.Request{Method: http.MethodConnect})
+		if err != nil || answer.StatusCode != http.StatusOK {
+			t.Fatalf("squid answers %v, %v", answer, err)
+		}
+		if lines.Buffered() > 0 {
+			t.Fatal("squid says more than it was asked")
+		}
+		if err := roundTrip(conn); err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+	}
+	client.waitLines(t, visits, "closed pipe")
+	if full, resumed := tlsConnections(t, client); full != visits || resumed != 0 {
+		t.Errorf("%v full and %v resumed, want %d and none", full, resumed, visits)
+	}
+	client.stop(t)
 }
