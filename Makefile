@@ -121,7 +121,7 @@ BENCHMARKED = ./proxy ./metrics ./netstat ./policy ./status
 .PHONY: bench
 bench: ## run the Go benchmarks of the rooms and compare them with the last release's (BENCH_COUNT=6, BENCH_BASE=file)
 	@mkdir -p bin
-	go test -run '^$$' -bench . -benchmem -count $(BENCH_COUNT) $(BENCHMARKED) | tee bin/bench.txt
+	go test -run '^$$' -bench . -benchmem -count $(BENCH_COUNT) $(BENCHMARKED) >bin/bench.txt || { cat bin/bench.txt; exit 1; }
 	$(BENCHSTAT) $(BENCH_BASE) bin/bench.txt
 
 .PHONY: bench-release
