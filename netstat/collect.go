@@ -28,7 +28,7 @@ func (w *Watch) Collect(out chan<- prometheus.Metric) {
 	defer w.failures.Collect(out) // after the look, which may be one more
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.at.IsZero() || time.Since(w.at) > fresh {
+	if w.at.IsZero() || time.Since(w.at) > max(fresh, idleShare*w.took) {
 		w.scanLists()
 	}
 	if w.err != nil {

@@ -311,3 +311,19 @@ func TestScrapesShareALook(t *testing.T) {
 		}
 	})
 }
+
+// TestScrapesOfABusyHostShareALook for longer: to list many connections takes a
+// processor, and anybody may scrape.
+func TestScrapesOfABusyHostShareALook(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := &host{slow: 500 * time.Millisecond}
+		w := newWatch(Options{Simple: true}, h.read, usual)
+		for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+			want(t, "scraped", w, "0")
+		}
+		if got := h.looks(); got > 6 {
+			t.Errorf("scrapes read the lists %d times in a minute, want 6: 10 s apart", got)
+		}
+	})
+}

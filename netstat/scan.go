@@ -17,7 +17,8 @@ const (
 	// To list many thousand connections takes the kernel a while.
 	idleShare = 20
 
-	// fresh is how old a look may be that answers a scrape.
+	// fresh is how old a look may be that answers a scrape, or the pause after
+	// it if that is longer: scrapes have the kernel list no more often.
 	fresh = 100 * time.Millisecond
 )
 
