@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -29,11 +30,6 @@ func bulk(ctx context.Context, s *site, m measure, move func(stream, *transfer) 
 	for i := range all {
 		all[i] = s.backend.newTransfer()
 	}
-	stop := func() {
-		for _, t := range all {
-			close(t.stop)
-		}
-	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, t := range all {
 		group.Go(func() error {
@@ -52,13 +48,12 @@ func bulk(ctx context.Context, s *site, m measure, move func(stream, *transfer) 
 		}
 		return sum
 	})
-	stop()
+	for _, t := range all {
+		close(t.stop)
+	}
 	ended := group.Wait()
 	if err != nil {
-		if ended != nil {
-			err = ended
-		}
-		return sample{}, err
+		return sample{}, cmp.Or(ended, err) // the one because of the other
 	}
 	result := sample{value: spent.Seconds() / (float64(bytes) / 1e9)}
 	if errors.Is(ended, errShort) {

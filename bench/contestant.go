@@ -2,10 +2,12 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -21,7 +23,7 @@ type contestant struct {
 	plain       bool   // it speaks no TLS, and neither do those who talk to it
 
 	args func(post) ([]string, error) // the arguments; it may write files to post.dir
-	env  func(post) []string          // what is added to the environment
+	env  func(post) []string          // what is added to the environment; may be nil
 }
 
 // A post is what one process of a contestant has to do.
@@ -54,9 +56,6 @@ func (p post) write(name, text string) (string, error) {
 	return path, os.WriteFile(path, []byte(text), 0o600)
 }
 
-// noEnv is the environment as it is.
-func noEnv(post) []string { return nil }
-
 // contestants are all that there are. Those that are given by a path have none without it.
 func contestants(o *options) ([]*contestant, error) {
 	self, err := os.Executable()
@@ -75,31 +74,21 @@ func contestants(o *options) ([]*contestant, error) {
 	}, nil
 }
 
-// choose returns those that take part, their programs found, and prints who does not and why.
+// choose returns those that take part, their programs found, and says who does not and why.
 func choose(all []*contestant, names []string, say func(format string, args ...any)) ([]*contestant, error) {
-	byName := map[string]*contestant{}
-	for _, c := range all {
-		byName[c.name] = c
-	}
 	for _, name := range names {
-		if byName[name] == nil {
+		if !slices.ContainsFunc(all, func(c *contestant) bool { return c.name == name }) {
 			return nil, fmt.Errorf("-contestants %s: there is none; see -list", name)
 		}
 	}
-	named := map[string]bool{}
-	for _, name := range names {
-		named[name] = true
-	}
 	var chosen []*contestant
 	for _, c := range all {
-		if len(names) > 0 && !named[c.name] || len(names) == 0 && c.only {
+		named := slices.Contains(names, c.name)
+		switch {
+		case !named && (len(names) > 0 || c.only || c.program == ""):
 			continue
-		}
-		if c.program == "" {
-			if named[c.name] {
-				return nil, fmt.Errorf("-contestants %s: needs -%s PATH", c.name, c.name)
-			}
-			continue
+		case c.program == "":
+			return nil, fmt.Errorf("-contestants %s: needs -%s PATH", c.name, c.name)
 		}
 		path, err := find(c.program)
 		if err != nil {
@@ -110,7 +99,7 @@ func choose(all []*contestant, names []string, say func(format string, args ...a
 		chosen = append(chosen, c)
 	}
 	if len(chosen) == 0 {
-		return nil, fmt.Errorf("nobody takes part; see -list")
+		return nil, errors.New("nobody takes part; see -list")
 	}
 	return chosen, nil
 }
@@ -145,7 +134,7 @@ func (c *contestant) version() string {
 // sidecar is Sallyport or what is run like it.
 func sidecar(name, what, program string) *contestant {
 	return &contestant{
-		name: name, what: what, program: program, asksVersion: "--version", env: noEnv,
+		name: name, what: what, program: program, asksVersion: "--version",
 		args: func(p post) ([]string, error) {
 			args := []string{
 				"--cert", p.identity() + ".pem", "--key", p.identity() + "-key.pem", "--cacert", p.authority(),

@@ -16,7 +16,7 @@ func haproxy(name string, buffer int) *contestant {
 		what, tune = fmt.Sprintf("HAProxy with buffers of %d KiB", buffer>>10), fmt.Sprintf("tune.bufsize %d", buffer)
 	}
 	return &contestant{
-		name: name, what: what, program: "haproxy", asksVersion: "-v", only: buffer > 0, env: noEnv,
+		name: name, what: what, program: "haproxy", asksVersion: "-v", only: buffer > 0,
 		args: func(p post) ([]string, error) {
 			identity := fmt.Sprintf("ssl crt %s-combined.pem ca-file %s verify required", p.identity(), p.authority())
 			front, back := " "+identity, ""
@@ -52,7 +52,7 @@ func nginx(name string, buffer int) *contestant {
 		what, tune = fmt.Sprintf("nginx stream with buffers of %d KiB", buffer>>10), fmt.Sprintf("proxy_buffer_size %d;", buffer)
 	}
 	return &contestant{
-		name: name, what: what, program: "nginx", asksVersion: "-v", only: buffer > 0, env: noEnv,
+		name: name, what: what, program: "nginx", asksVersion: "-v", only: buffer > 0,
 		args: func(p post) ([]string, error) {
 			secure, tls := " ssl", fmt.Sprintf(`
         ssl_certificate %s.pem;
@@ -96,7 +96,7 @@ stream {
 
 func stunnel() *contestant {
 	return &contestant{
-		name: "stunnel", what: "stunnel", program: "stunnel4", env: noEnv,
+		name: "stunnel", what: "stunnel", program: "stunnel4",
 		args: func(p post) ([]string, error) {
 			client := "no"
 			if p.client {
@@ -125,7 +125,7 @@ client = %s
 
 func hitch() *contestant {
 	return &contestant{
-		name: "hitch", what: "hitch", program: "hitch", asksVersion: "--version", serverOnly: true, env: noEnv,
+		name: "hitch", what: "hitch", program: "hitch", asksVersion: "--version", serverOnly: true,
 		args: func(p post) ([]string, error) {
 			host, port, err := net.SplitHostPort(p.listen)
 			if err != nil {

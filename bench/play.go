@@ -37,15 +37,17 @@ func play(ctx context.Context, in io.Reader, out io.Writer) (bool, error) {
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return true, fmt.Errorf("%s: %w", playVariable, err)
 	}
-	if o.Part == "relay" {
-		return true, runRelay(ctx, o, relayPlain)
-	}
 	certs, err := loadCertificates(o.Certs)
 	if err != nil {
 		return true, err
 	}
-	if o.Part == "storm" {
+	switch o.Part {
+	case "relay":
+		return true, runRelay(ctx, o, relayPlain)
+	case "copyloop":
+		return true, runRelay(ctx, o, copyLoop(o.Client, certs))
+	case "storm":
 		return true, runStorm(ctx, o, certs, in, out)
 	}
-	return true, runRelay(ctx, o, copyLoop(o.Client, certs))
+	return true, fmt.Errorf("%s: no part %q", playVariable, o.Part)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"sallyport/devpki"
 )
@@ -139,6 +140,11 @@ func (b *bench) compare(ctx context.Context, r *row) (err error) {
 	return nil
 }
 
+// endurance is how long a contestant may take for what comes before and after what is measured.
+const endurance = time.Minute
+
+var errStuck = errors.New("it does not get on with its work")
+
 // once has one contestant do the work once. Its site is kept for the next round, unless something failed there.
 func (b *bench) once(ctx context.Context, r *row, c *contestant, certs *certificates, sites map[*contestant]*site) (result sample, err error) {
 	s := sites[c]
@@ -148,7 +154,12 @@ func (b *bench) once(ctx context.Context, r *row, c *contestant, certs *certific
 		}
 		sites[c] = s
 	}
-	result, err = r.run(ctx, s, b.options.measure)
+	running, cancel := context.WithTimeoutCause(ctx, settle+b.options.measure.time+endurance, errStuck)
+	defer cancel()
+	result, err = r.run(running, s, b.options.measure)
+	if ctx.Err() == nil && running.Err() != nil {
+		err = context.Cause(running)
+	}
 	if r.fresh || err != nil {
 		delete(sites, c)
 		err = errors.Join(err, s.close())

@@ -107,7 +107,10 @@ func (s *site) start(ctx context.Context, client bool, cpu int, dir string) erro
 	}
 	defer func() { _ = log.Close() }()
 	cmd := exec.Command(s.contestant.program, args...)
-	cmd.Env = append(os.Environ(), s.contestant.env(p)...)
+	cmd.Env = os.Environ()
+	if s.contestant.env != nil {
+		cmd.Env = append(cmd.Env, s.contestant.env(p)...)
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := startOn(cpu, cmd); err != nil {
 		return err
@@ -175,7 +178,10 @@ func (s *site) dial(ctx context.Context, config *tls.Config) (stream, error) {
 	return dialAt(ctx, s.address, config, s.mode == serverMode && !s.contestant.plain)
 }
 
+// dialAt connects to an address, and speaks TLS there or not. It takes no longer than patience.
 func dialAt(ctx context.Context, address string, config *tls.Config, secure bool) (stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
