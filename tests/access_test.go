@@ -144,6 +144,7 @@ func TestVerifyFlagsAcceptTheTargetTheyName(t *testing.T) {
 			var now atomic.Int32
 			config := p.targetConfig(p.server(t))
 			config.Certificates = nil
+			config.SessionTicketsDisabled = true // who resumes alice's session is alice
 			config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &certificates[now.Load()], nil }
 			var served atomic.Int32
 			service := serve(t, "tcp", overTLS(config, func(conn net.Conn) {
