@@ -20,6 +20,10 @@ const (
 // full handshakes alone.
 const fullTime = 10 * time.Minute
 
+// askAgain is how often a server that agreed on no post-quantum key exchange is
+// offered one again.
+const askAgain = time.Hour
+
 // sessions is the TLS sessions that may be resumed with servers: those that one
 // identity has begun under one trust.
 type sessions struct {
@@ -33,6 +37,9 @@ type sessions struct {
 type session struct {
 	state *tls.ClientSessionState
 	once  bool
+
+	classical bool      // the server agreed on no post-quantum key exchange
+	asked     time.Time // when it was last offered one
 }
 
 func newSessions() *sessions {
@@ -128,8 +135,12 @@ func (s *sessions) set(server string, kept []*session) {
 type visit struct {
 	sessions *sessions
 	server   string
-	version  atomic.Uint32 // of TLS, once the server has shown who it is
-	taken    *session      // what Get found, whose caller alone looks at it
+	taken    *session  // the one to be resumed; nil: none
+	asked    time.Time // when the server was last offered a post-quantum key exchange
+
+	// Set once the server has shown who it is.
+	version atomic.Uint32 // of TLS
+	curve   atomic.Uint32 // that keys were exchanged with
 }
 
 // FailedToResume reports whether a handshake that failed, with a config of
@@ -149,7 +160,6 @@ func FailedToResume(config *tls.Config) bool {
 
 // Get returns a session to be resumed.
 func (v *visit) Get(string) (*tls.ClientSessionState, bool) {
-	v.taken = v.sessions.take(v.server)
 	if v.taken == nil {
 		return nil, false
 	}
@@ -163,7 +173,12 @@ func (v *visit) Put(_ string, state *tls.ClientSessionState) {
 		v.sessions.forget(v.server, v.taken)
 		return
 	}
-	v.sessions.give(v.server, &session{state: state, once: v.version.Load() == tls.VersionTLS13})
+	v.sessions.give(v.server, &session{
+		state:     state,
+		once:      v.version.Load() == tls.VersionTLS13,
+		classical: slices.Contains(classicalCurves(), tls.CurveID(v.curve.Load())), //nolint:gosec // it was one
+		asked:     v.asked,
+	})
 }
 
 // resuming gives connections their part in the sessions of the moment's identity
@@ -194,14 +209,30 @@ func (r *resuming) of(current *snapshot) *sessions {
 
 // attach has config, which is for one connection to remote, resume a session of
 // current.
+//
+// The keys of a post-quantum exchange are a fifth of what such a handshake costs,
+// and for nothing with a server that has just agreed on another one. What follows
+// is as safe as the session that it resumes. The server is asked again in full
+// handshakes and every hour, since it may have learned by then.
 func (r *resuming) attach(config *tls.Config, current *snapshot, remote net.Addr) {
-	v := &visit{sessions: r.of(current), server: remote.String()}
+	v := &visit{sessions: r.of(current), server: remote.String(), asked: time.Now()}
+	v.taken = v.sessions.take(v.server)
+	if v.taken != nil && v.taken.once && v.taken.classical && time.Since(v.taken.asked) < askAgain {
+		config.CurvePreferences = classicalCurves()
+		v.asked = v.taken.asked
+	}
 	config.ClientSessionCache = v
 	verify := config.VerifyConnection
 	config.VerifyConnection = func(cs tls.ConnectionState) error {
 		v.version.Store(uint32(cs.Version))
+		v.curve.Store(uint32(cs.CurveID))
 		return verify(cs)
 	}
+}
+
+// classicalCurves is the key exchanges of TLS that no part of is post-quantum.
+func classicalCurves() []tls.CurveID {
+	return []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521}
 }
 
 // sameChain reports whether both have the same certificates to show, or none.

@@ -22,6 +22,7 @@ func visitOf(s *sessions, server string, version uint16) *visit {
 
 // found is the session that a visit gets; nil for none.
 func (v *visit) found() *tls.ClientSessionState {
+	v.taken = v.sessions.take(v.server)
 	state, ok := v.Get("the name does not matter")
 	if ok != (state != nil) {
 		panic("half a session")

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sallyport/certloader"
@@ -170,6 +172,59 @@ func TestClientNoticesServersThatFailToResume(t *testing.T) {
 		if certloader.FailedToResume(v.source.ClientConfig(certloader.ClientOptions{})) {
 			t.Error("without sessions none can fail")
 		}
+	})
+}
+
+// TestClientOffersPostQuantumKeysWhereTheyMayBeTaken: in full handshakes, once an
+// hour, and always to those who take them.
+func TestClientOffersPostQuantumKeysWhereTheyMayBeTaken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := newVisitor(t, tls.VersionTLS13)
+		var offered bool
+		choose := v.server.GetConfigForClient
+		with := func(curves ...tls.CurveID) *tls.Config {
+			return &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+				offered = slices.Contains(hello.SupportedCurves, tls.X25519MLKEM768)
+				config, err := choose(hello)
+				if err != nil {
+					return nil, err
+				}
+				config = config.Clone()
+				config.CurvePreferences = curves
+				return config, nil
+			}}
+		}
+		configs := v.source.ClientConfigs(certloader.ClientOptions{ServerName: "localhost", Resume: true})
+		old, learned, strict := with(tls.X25519, tls.CurveP256), with(), with(tls.X25519MLKEM768)
+		for i, visit := range []struct {
+			server           *tls.Config
+			after            time.Duration
+			resumed, offered bool
+		}{
+			{old, 0, false, true},
+			{old, 0, true, false},
+			{old, 59 * time.Minute, true, false},
+			{old, time.Minute, true, true},
+			{old, 0, true, false},
+			{learned, time.Minute, true, false},
+			{learned, time.Hour, true, true},
+			{learned, 0, true, true},
+			{strict, 0, true, true},
+			{old, 0, true, true},
+			{old, 0, true, false},
+		} {
+			time.Sleep(visit.after)
+			wantVisit(t, configs(here), visit.server, visit.resumed)
+			if offered != visit.offered {
+				t.Errorf("visit %d: offered is %t", i, offered)
+			}
+		}
+		config := configs(here)
+		if got := shake(t, config, strict); got.err() == nil || !certloader.FailedToResume(config) {
+			t.Errorf("a server that has nothing else: %v", got.err())
+		}
+		wantVisit(t, configs(here), strict, false)
 	})
 }
 
