@@ -70,15 +70,14 @@ func (s *sessions) give(server string, one *session) {
 	if s.avoids(server) {
 		return
 	}
-	kept := s.servers[server]
+	kept, known := s.servers[server]
 	switch {
+	case !known:
+		makeRoom(s.servers)
 	case !one.once:
 		kept = nil
 	case len(kept) == maxServerSessions:
 		kept = slices.Delete(kept, 0, 1)
-	}
-	if kept == nil {
-		makeRoom(s.servers)
 	}
 	s.set(server, append(kept, one))
 }

@@ -98,6 +98,12 @@ func TestSessionsAreBounded(t *testing.T) {
 	if len(s.servers) != maxSessionServers {
 		t.Errorf("sessions with %d servers, want %d", len(s.servers), maxSessionServers)
 	}
+	for server := range s.servers {
+		visitOf(s, server, tls.VersionTLS13).Put("", new(tls.ClientSessionState))
+	}
+	if len(s.servers) != maxSessionServers {
+		t.Errorf("one more session with each leaves %d servers", len(s.servers))
+	}
 	for server, kept := range s.servers {
 		if len(kept) != maxServerSessions || slices.Contains(kept, nil) {
 			t.Errorf("%d sessions with %s, want %d", len(kept), server, maxServerSessions)
