@@ -55,7 +55,7 @@ func bulk(ctx context.Context, s *site, m measure, move func(stream, *transfer) 
 	if err != nil {
 		return sample{}, cmp.Or(ended, err) // the one because of the other
 	}
-	result := sample{value: spent.Seconds() / (float64(bytes) / 1e9)}
+	result := sample{value: spent.Seconds() / (float64(bytes) / 1e9), busy: spent.Seconds() / m.time.Seconds()}
 	if errors.Is(ended, errShort) {
 		result.fault = ended.Error()
 		return result, nil

@@ -133,7 +133,7 @@ func (b *bench) compare(ctx context.Context, r *row) (err error) {
 			if err != nil {
 				result = sample{fault: err.Error()}
 			}
-			b.say("%-14s %d/%d %-12s %8.3f %s %s %s", r.name, round+1, b.options.rounds, c.name, result.value, r.unit, result.note, result.fault)
+			b.say("%-14s %d/%d %-12s %8.3f %s %s", r.name, round+1, b.options.rounds, c.name, result.value, r.unit, result.remarks())
 			line.add(c, result)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"sallyport/devpki"
@@ -34,6 +36,22 @@ type sample struct {
 	value float64 // in the row's unit
 	fault string  // what it did wrong, if it did
 	note  string  // what else is worth knowing of it
+	busy  float64 // how much of its processor it took, where that is to be all; else 0
+}
+
+// remarks are all that there is to say beside the value.
+func (s sample) remarks() string {
+	var all []string
+	if s.busy > 0 {
+		all = append(all, fmt.Sprintf("%.0f %% busy", 100*s.busy))
+	}
+	if s.note != "" {
+		all = append(all, s.note)
+	}
+	if s.fault != "" {
+		all = append(all, s.fault)
+	}
+	return strings.Join(all, ", ")
 }
 
 // defaultGroups and x25519 are the key exchanges a client offers: all that crypto/tls has, which ML-KEM is one of, or one.
