@@ -90,7 +90,7 @@ func (b *backend) serve(ctx context.Context, socket *net.TCPConn) {
 	var conn stream = socket
 	if b.tls != nil {
 		session := tls.Server(socket, b.tls)
-		if session.Handshake() != nil {
+		if session.Handshake() != nil || session.ConnectionState().CipherSuite != tls.TLS_AES_128_GCM_SHA256 {
 			return
 		}
 		if session.ConnectionState().DidResume {

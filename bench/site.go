@@ -68,7 +68,7 @@ func (c *contestant) openOnce(ctx context.Context, m mode, certs *certificates, 
 	var config *tls.Config
 	if m == clientMode && !c.plain {
 		config = certs.serverConfig()
-		config.CurvePreferences = []tls.CurveID{tls.X25519}
+		config.CurvePreferences = x25519
 	}
 	if s.backend, err = newBackend(ctx, config); err != nil {
 		return nil, err

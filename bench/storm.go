@@ -123,7 +123,6 @@ func runStorm(ctx context.Context, o playOrder, certs *certificates, in io.Reade
 		close(stop)
 	}()
 	config := certs.clientConfig()
-	config.CurvePreferences = x25519
 	group, ctx := errgroup.WithContext(ctx)
 	for range stormClients {
 		group.Go(func() error {
