@@ -81,7 +81,7 @@ func TestRowsAreMeasured(t *testing.T) {
 		for i, name := range names {
 			found := cell.FindStringSubmatch(cells[i])
 			if found == nil || (found[2] == "") != (name == "copyloop") {
-				t.Errorf("%s of %s: %q", test.row, name, cells[i])
+				t.Errorf("%s of %s: %q\n%s", test.row, name, cells[i], &out)
 				continue
 			}
 			if value, err := strconv.ParseFloat(found[1], 64); err != nil || value <= 0 {

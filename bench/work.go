@@ -82,7 +82,8 @@ var rows = []row{
 // settle is how long work goes on before it is measured.
 const settle = 200 * time.Millisecond
 
-// cost lets work go on for a while, and returns how long the contestant computed meanwhile and how much of it was done.
+// cost lets work go on for a while, and returns how long the contestant computed meanwhile and how much of it was done. On a busy
+// machine a while may be too short for anything; it then takes as many as there have to be, up to patience.
 func (s *site) cost(ctx context.Context, d time.Duration, done func() int64) (spent time.Duration, amount int64, err error) {
 	if err := pause(ctx, settle); err != nil {
 		return 0, 0, err
@@ -92,10 +93,11 @@ func (s *site) cost(ctx context.Context, d time.Duration, done func() int64) (sp
 		return 0, 0, err
 	}
 	doneBefore := done()
-	if err := pause(ctx, d); err != nil {
-		return 0, 0, err
+	for began := time.Now(); amount == 0 && time.Since(began) < patience; amount = done() - doneBefore {
+		if err := pause(ctx, d); err != nil {
+			return 0, 0, err
+		}
 	}
-	amount = done() - doneBefore
 	spent, err = s.spent()
 	if err == nil && amount == 0 {
 		err = errNothingDone

@@ -54,7 +54,7 @@ func TestGraphiteIsSentReadings(t *testing.T) {
 	}
 	eventually(t, "a reading tells of the end of the last connection", func() bool {
 		for len(readings) > 0 {
-			reading := string(<-readings)
+			reading := "\n" + string(<-readings)
 			if strings.Contains(reading, "\nedge_one.conn.open.count 0 ") && strings.Contains(reading, "\nedge_one.conn.lifetime.count 1 ") {
 				return true
 			}
