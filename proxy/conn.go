@@ -26,6 +26,7 @@ type conn struct {
 	client   *side      // who connected
 	target   *side      // nil until dialled
 	peer     *peer      // nil until the handshake that makes it known is over; serve alone writes this, with mu held
+	pass     *pass      // of the client's handshake; serve alone uses this
 	passed   *verdict   // the latest Recheck that both have passed
 	upgrades Upgrade    // what is said beside TLS; nothing, if Server.Upgrade is nil
 
@@ -121,12 +122,14 @@ func (c *conn) handshake(ctx context.Context) error {
 	under := newWire(socket, &c.server.buffers)
 	under.remote = c.remote
 	session := tls.Server(under, c.server.TLS)
-	if err := shake(ctx, session, under, false, c.server.Gate); err != nil {
+	c.pass = c.server.Gate.pass(ctx)
+	if err := shake(ctx, session, under, false, c.pass); err != nil {
 		c.observeHandshake(under.took, nil)
 		err = &handshakeError{err: err, took: under.took, silent: !under.received, peer: session.ConnectionState()}
-		lingerAfterAlert(ctx, socket, err)
+		lingerAfterAlert(ctx, socket, c.pass, err)
 		return err
 	}
+	c.pass.leave()
 	c.settled()
 	client := newSide(session)
 	c.mu.Lock()
@@ -280,6 +283,7 @@ func (c *conn) finish() {
 	}
 	c.settled()
 	c.server.finish(c)
+	c.pass.leave() // many handshakes that fail at once take turns until here
 }
 
 // end notes why the connection ends, unless it was noted before, and returns what stands.

@@ -21,7 +21,9 @@ func TLSDialer(dial func(context.Context) (net.Conn, error), config *tls.Config,
 		}
 		under := newWire(socket, store)
 		session := tls.Client(under, config)
-		if err := shake(ctx, session, under, true, gate); err != nil {
+		pass := gate.pass(ctx)
+		defer pass.leave()
+		if err := shake(ctx, session, under, true, pass); err != nil {
 			_ = socket.Close()
 			return nil, &handshakeError{err: err, target: true, took: under.took, peer: session.ConnectionState()}
 		}
@@ -34,18 +36,20 @@ func TLSDialer(dial func(context.Context) (net.Conn, error), config *tls.Config,
 func (g *Gate) Client(ctx context.Context, socket net.Conn, config *tls.Config) (net.Conn, error) {
 	under := newWire(socket, new(buffers))
 	session := tls.Client(under, config)
-	if err := shake(ctx, session, under, true, g); err != nil {
+	pass := g.pass(ctx)
+	defer pass.leave()
+	if err := shake(ctx, session, under, true, pass); err != nil {
 		return nil, err
 	}
 	return session, nil
 }
 
 // shake completes the handshake of a session over the wire before the context ends. crypto/tls has this as HandshakeContext, at the price
-// of a goroutine for each handshake; a deadline costs none.
-func shake(ctx context.Context, session *tls.Conn, under *wire, client bool, gate *Gate) error {
+// of a goroutine for each handshake; a deadline costs none. The caller leaves the gate.
+func shake(ctx context.Context, session *tls.Conn, under *wire, client bool, p *pass) error {
 	started := time.Now()
 	stop := context.AfterFunc(ctx, func() { _ = under.Conn.SetDeadline(time.Unix(1, 0)) })
-	err := under.through(gate.pass(ctx), client, session.Handshake)
+	err := under.through(p, client, session.Handshake)
 	under.took = time.Since(started)
 	if _, judged := errors.AsType[reasoned](err); !stop() && !judged { // a verdict tells more than that it took too long
 		return &interruptedError{cause: context.Cause(ctx)}
@@ -61,8 +65,9 @@ const (
 
 // lingerAfterAlert gives the peer of a refused handshake the time to read why. In TLS 1.3 a client may send data right behind
 // its certificate; closing a socket with those bytes unread makes the kernel send a reset, which overtakes the alert.
-func lingerAfterAlert(ctx context.Context, socket net.Conn, err error) {
+func lingerAfterAlert(ctx context.Context, socket net.Conn, p *pass, err error) {
 	if ctx.Err() == nil && alertSent(err) {
+		p.leave()
 		linger(ctx, socket)
 	}
 }

@@ -17,6 +17,9 @@ type intake struct {
 	raw syscall.RawConn       // nil where the connection cannot tell when there is something to read
 	try func(fd uintptr) bool // how raw reads
 
+	admit  func() error // is asked before what has come is read; nil: nobody is
+	waited bool         // tryRead has found nothing
+
 	level  int     // of the next buffer
 	buffer *buffer // nil when nothing is unread
 	r, w   int     // buffer.bytes[r:w] is unread
@@ -31,9 +34,10 @@ func newIntake(conn net.Conn, store *buffers) *intake {
 	return in
 }
 
-// receive waits until there is more to read, and adds what there is to the unread bytes, which must not fill a buffer. It
-// returns an error, such as io.EOF, if and only if nothing was added.
+// receive waits until there is more to read, and adds what there is to the unread bytes, which must be less than a TLS record can
+// have. It returns an error, such as io.EOF, if and only if nothing was added.
 func (in *intake) receive() error {
+	in.waited = false
 	if in.raw == nil {
 		in.n, in.err = in.conn.Read(in.room())
 	} else if err := in.raw.Read(in.try); err != nil {
@@ -68,7 +72,7 @@ func (in *intake) take(n int) {
 	}
 }
 
-// room returns what is free of the buffer, behind the unread bytes.
+// room returns what is free of the buffer, behind the unread bytes. A full one makes way for a larger one.
 func (in *intake) room() []byte {
 	if in.buffer == nil {
 		in.buffer, in.r, in.w = in.store.take(in.level), 0, 0
@@ -77,7 +81,18 @@ func (in *intake) room() []byte {
 		in.w = copy(in.buffer.bytes, in.unread())
 		in.r = 0
 	}
+	if in.w == len(in.buffer.bytes) {
+		in.move(in.buffer.level + 1)
+	}
 	return in.buffer.bytes[in.w:]
+}
+
+// move has the unread bytes in a buffer of another level.
+func (in *intake) move(level int) {
+	other := in.store.take(level)
+	in.r, in.w = 0, copy(other.bytes, in.unread())
+	in.store.give(in.buffer)
+	in.buffer = other
 }
 
 // rest is what a connection keeps while it waits: no buffer, or a small one for what is unread.
@@ -85,11 +100,8 @@ func (in *intake) rest() {
 	switch {
 	case in.r == in.w:
 		in.take(0)
-	case in.buffer.level > 0 && in.w-in.r < bufferSizes[0]:
-		small := in.store.take(0)
-		in.r, in.w = 0, copy(small.bytes, in.unread())
-		in.store.give(in.buffer)
-		in.buffer = small
+	case in.buffer.level > recordLevel && in.w-in.r < maxRecord:
+		in.move(recordLevel)
 	}
 }
 

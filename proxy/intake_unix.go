@@ -23,6 +23,11 @@ func (in *intake) watch() {
 // tryRead reads what there is. If there is nothing it gives the buffer back and is not done: it will be called again when
 // there is something.
 func (in *intake) tryRead(fd uintptr) (done bool) {
+	if in.waited && in.admit != nil {
+		if in.n, in.err = 0, in.admit(); in.err != nil {
+			return true
+		}
+	}
 	n, err := syscall.Read(int(fd), in.room())
 	for err == syscall.EINTR {
 		n, err = syscall.Read(int(fd), in.room())
@@ -30,6 +35,7 @@ func (in *intake) tryRead(fd uintptr) (done bool) {
 	switch {
 	case err == syscall.EAGAIN:
 		in.rest()
+		in.waited = true
 		return false
 	case err != nil:
 		n, err = 0, &net.OpError{

@@ -100,7 +100,7 @@ func TestRestOfALargeReadIsKeptInASmallBuffer(t *testing.T) {
 	if !wouldWait(t, in) {
 		t.Fatal("there is more to read")
 	}
-	if string(in.unread()) != "more" || in.buffer.level != 0 || store.large.Load() != 0 {
+	if string(in.unread()) != "more" || in.buffer.level != recordLevel || store.large.Load() != 0 {
 		t.Errorf("%q is left in a buffer of level %d, with %d bytes in large ones", in.unread(), in.buffer.level, store.large.Load())
 	}
 	mustWrite(t, far, " to come")
@@ -134,8 +134,8 @@ func TestBuffersGrowWithWhatComesAtATime(t *testing.T) {
 		t.Errorf("no more than %d bytes came at a time", largest)
 	}
 
-	in.level = 2
-	for _, want := range []int{1, 0, 0} {
+	in.level = 3
+	for _, want := range []int{2, 1, 0, 0} {
 		in.buffer = in.store.take(in.level)
 		in.r, in.w, in.n = 0, 1, 1
 		in.adapt()
@@ -178,11 +178,11 @@ func TestMemoryOfLargeBuffersIsBounded(t *testing.T) {
 	for range 1000 {
 		b := store.take(len(bufferSizes) - 1)
 		taken = append(taken, b)
-		if b.level > 0 {
+		if b.level > recordLevel {
 			sum += len(b.bytes)
 		}
 	}
-	if last := taken[len(taken)-1]; last.level != 0 || sum > maxLarge || sum < maxLarge/2 {
+	if last := taken[len(taken)-1]; last.level != recordLevel || sum > maxLarge || sum < maxLarge/2 {
 		t.Errorf("%d bytes are in large buffers, and the last one is of level %d", sum, last.level)
 	}
 	for _, b := range taken {
@@ -191,7 +191,7 @@ func TestMemoryOfLargeBuffersIsBounded(t *testing.T) {
 	if n := store.large.Load(); n != 0 {
 		t.Errorf("%d bytes are held to be in use", n)
 	}
-	for n, want := range map[int]int{0: 0, 20 << 10: 0, 20<<10 + 1: 1, 1 << 30: 2} {
+	for n, want := range map[int]int{0: 0, 4 << 10: 0, 20 << 10: 1, 20<<10 + 1: 2, 1 << 30: 3} {
 		if b := store.takeFor(n); b.level != want {
 			t.Errorf("for %d bytes there is one of level %d, want %d", n, b.level, want)
 		}

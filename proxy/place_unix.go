@@ -9,8 +9,8 @@ import (
 
 // place is one of a Gate's. It has a pipe, through which its holder can wait for its turn at the network poller.
 type place struct {
-	out *os.File
-	in  syscall.RawConn
+	in, out *os.File // nil: without a pipe
+	raw     syscall.RawConn
 }
 
 // newPlace makes a place; without a pipe, where there are no descriptors left for one, it works and yields to nobody.
@@ -19,11 +19,19 @@ func newPlace() *place {
 	if err != nil {
 		return new(place)
 	}
-	in, err := r.SyscallConn() // keeps r open
+	raw, err := r.SyscallConn()
 	if err != nil {
+		_, _ = r.Close(), w.Close()
 		return new(place)
 	}
-	return &place{out: w, in: in}
+	return &place{in: r, out: w, raw: raw}
+}
+
+// close ends the use of a place.
+func (p *place) close() {
+	if p.in != nil {
+		_, _ = p.in.Close(), p.out.Close()
+	}
 }
 
 // yield returns after the scheduler has looked at the network, and has made everybody runnable for whom there was something
@@ -37,7 +45,7 @@ func (p *place) yield() {
 	}
 	var b [1]byte
 	sent := false
-	_ = p.in.Read(func(fd uintptr) (done bool) {
+	_ = p.raw.Read(func(fd uintptr) (done bool) {
 		if sent {
 			n, err := syscall.Read(int(fd), b[:])
 			return n == len(b) || err != syscall.EAGAIN && err != syscall.EINTR

@@ -32,6 +32,7 @@ func TestPlaceYieldsToThoseWhomTheNetworkHasSomethingFor(t *testing.T) {
 		read <- err
 	}()
 	place := newPlace()
+	defer place.close()
 	place.yield() // the reader waits for the network now
 	mustWrite(t, far, "x")
 	for turn := range 100 {

@@ -14,6 +14,9 @@ const (
 	maxAcceptPause = time.Second
 )
 
+// acceptRow is how many connections are accepted in a row.
+const acceptRow = 8
+
 // Serve accepts connections until Shutdown, whose ErrServerClosed it then returns, or until the listener is closed by
 // somebody else, whose error it returns. Other failures to accept, such as running out of descriptors, are logged and tried
 // again. Serve closes the listener in every case. It may be called once.
@@ -24,7 +27,12 @@ func (s *Server) Serve(ln net.Listener) error {
 		return err
 	}
 	pause := time.Duration(0)
-	for {
+	turn := newPlace()
+	defer turn.close()
+	for n := 0; ; n++ {
+		if n%acceptRow == 0 {
+			turn.yield() // a burst of connections lets those go first whom the network has something for
+		}
 		if !s.acquire() {
 			return ErrServerClosed
 		}

@@ -35,7 +35,7 @@ type tlsStream struct {
 
 func (s *tlsStream) next() ([]byte, error) {
 	s.wire.await()
-	s.buffer = s.store.take(s.wire.in.level)
+	s.buffer = s.store.take(max(s.wire.in.level, recordLevel))
 	free := s.buffer.bytes
 	n, err := s.session.Read(free)
 	for err == nil && len(free)-n >= maxPlaintext && s.wire.complete() {

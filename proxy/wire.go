@@ -87,6 +87,9 @@ func (w *wire) await() {
 // fill waits for the network.
 func (w *wire) fill() {
 	w.pass.leave()
+	if w.in.admit = nil; w.pass != nil {
+		w.in.admit = w.pass.enter
+	}
 	w.failed = w.in.receive()
 	w.received = w.received || w.failed == nil
 	w.ended = w.ended || w.failed == io.EOF
@@ -173,10 +176,7 @@ func (w *wire) flush() error {
 // writes; a server has nothing to compute before it has read.
 func (w *wire) through(p *pass, client bool, handshake func() error) error {
 	w.pass = p
-	defer func() {
-		p.leave()
-		w.pass = nil // from here on two goroutines use the wire
-	}()
+	defer func() { w.pass = nil }() // from here on two goroutines use the wire
 	if client {
 		if err := p.enter(); err != nil {
 			return err
