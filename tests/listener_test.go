@@ -207,8 +207,14 @@ func TestKeepAliveIsSetOnAllConnections(t *testing.T) {
 				{"accepted by the status port", status, ""},
 			} {
 				// What is on its way yet has another timer.
+				var timers []int
+				t.Cleanup(func() {
+					if t.Failed() {
+						t.Logf("timers of what was %s: %v", side.what, timers)
+					}
+				})
 				eventually(t, "the right timer of what was "+side.what, func() bool {
-					timers := keepAliveTimers(t, side.local, side.remote)
+					timers = keepAliveTimers(t, side.local, side.remote)
 					for _, seconds := range timers {
 						if seconds < test.from || seconds > test.to {
 							return false
