@@ -22,6 +22,7 @@ func (s *Sidecar) newMetrics(build Build) *metrics.Metrics {
 	if s.config.Status.Listen.IsZero() && c.Graphite.IsZero() && c.URL == nil {
 		return nil
 	}
+	makeRoomForMetrics()
 	return metrics.New(metrics.Options{
 		Prefix:        c.Prefix,
 		MaxIdentities: c.MaxIdentities,
