@@ -158,7 +158,6 @@ func TestActivatedUNIXSocketTakesHeaders(t *testing.T) {
 // TestDrainWaitsInNoStage has connections that went no further than each stage
 // before forwarding, in which they might stay for an hour.
 func TestDrainWaitsInNoStage(t *testing.T) {
-	t.Parallel()
 	p := newPKI(t)
 	silent := serve(t, "tcp", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
 	full := serve(t, "tcp", func(conn net.Conn) {
