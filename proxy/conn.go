@@ -130,6 +130,7 @@ func (c *conn) handshake(ctx context.Context) error {
 		return err
 	}
 	c.pass.leave()
+	c.pass = nil // and with it the handshake's context
 	c.settled()
 	client := newSide(session)
 	c.mu.Lock()

@@ -349,6 +349,35 @@ func TestShutdownDoesNotWaitAtTheGate(t *testing.T) {
 	})
 }
 
+// Those that fail at once take turns until nothing is left of them.
+func TestHandshakeThatFailsKeepsItsPlaceToTheEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gate := NewGate(1)
+		s := &Server{TLS: newPKI(t).serverConfig(), Gate: gate, HandshakeTimeout: time.Minute}
+		r := start(t, s, nil)
+		client, err := r.front.Dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		free := make(chan int, 1)
+		closed := s.Observer.Closed
+		s.Observer.Closed = func(lifetime time.Duration, reason string) { // before anybody is told of
+			free <- len(gate.places)
+			closed(lifetime, reason)
+		}
+		mustWrite(t, client, "GET / HTTP/1.1\r\n\r\n")
+		if n := <-free; n != 0 {
+			t.Error("the gate is free before the connection is gone")
+		}
+		_ = client.Close()
+		if err := r.stop(t, time.Minute); err != nil {
+			t.Error(err)
+		}
+		wantNothingHeld(t, r)
+	})
+}
+
 // Established connections do not pass through the gate.
 func TestGateIsForHandshakesAlone(t *testing.T) {
 	t.Parallel()

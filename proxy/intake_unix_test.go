@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -82,6 +83,40 @@ func TestConnectionThatWaitsHasNoBuffer(t *testing.T) {
 	in.take(2)
 	if in.buffer != nil || !wouldWait(t, in) || in.buffer != nil {
 		t.Error("it has a buffer when all was taken")
+	}
+}
+
+// Who is woken is let in before anything is done for it.
+func TestNothingIsReadBeforeItIsAdmitted(t *testing.T) {
+	t.Parallel()
+	near, far := tcpPair(t)
+	in := newIntake(near, new(buffers))
+	asked := 0
+	in.admit = func() error {
+		if asked++; in.buffer != nil {
+			t.Error("it has a buffer already")
+		}
+		return nil
+	}
+	if !wouldWait(t, in) || asked != 0 {
+		t.Fatalf("asked %d times with nothing to read", asked)
+	}
+	mustWrite(t, far, "hello")
+	if wouldWait(t, in) || asked != 1 || in.n != 5 {
+		t.Errorf("asked %d times, %d bytes read", asked, in.n)
+	}
+	in.w = in.n
+	in.take(in.n)
+
+	refused := errors.New("too late")
+	in.admit = func() error { return refused }
+	mustWrite(t, far, "more")
+	if wouldWait(t, in) || in.n != 0 || !errors.Is(in.err, refused) {
+		t.Errorf("%d bytes read, %v", in.n, in.err)
+	}
+	in.admit, in.waited = nil, false
+	if err := in.receive(); err != nil || string(in.unread()) != "more" {
+		t.Errorf("%q, %v; want what was not read", in.unread(), err)
 	}
 }
 

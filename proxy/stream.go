@@ -31,12 +31,19 @@ type tlsStream struct {
 	wire    *wire
 	store   *buffers
 	buffer  *buffer // nil while it waits
+	begun   bool    // what the session had opened before has been read
 }
 
 func (s *tlsStream) next() ([]byte, error) {
+	if !s.begun {
+		s.begun = true
+		if p, err := s.leftover(); len(p) > 0 || err != nil {
+			return p, err
+		}
+		s.done()
+	}
 	s.wire.await()
-	s.buffer = s.store.take(max(s.wire.in.level, recordLevel))
-	free := s.buffer.bytes
+	free := s.take()
 	n, err := s.session.Read(free)
 	for err == nil && len(free)-n >= maxPlaintext && s.wire.complete() {
 		var more int
@@ -44,6 +51,19 @@ func (s *tlsStream) next() ([]byte, error) {
 		n += more
 	}
 	return free[:n], err
+}
+
+// leftover returns what is left of a record that others have read from before, such as an Upgrade. No call of next leaves any:
+// its buffer has room for a record.
+func (s *tlsStream) leftover() ([]byte, error) {
+	free := s.take()
+	n, err := s.readNow(free)
+	return free[:n], err
+}
+
+func (s *tlsStream) take() []byte {
+	s.buffer = s.store.take(max(s.wire.in.level, recordLevel))
+	return s.buffer.bytes
 }
 
 // readNow reads without waiting. A record that is there may carry nothing to be forwarded.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"sallyport/internal/memnet"
 )
@@ -259,6 +260,40 @@ func TestStreamGathersWhatIsThere(t *testing.T) {
 	s.done()
 	if s.buffer != nil || s.wire.in.buffer != nil {
 		t.Error("a stream at its end keeps buffers")
+	}
+}
+
+// What a session has opened before it is forwarded, and nobody has read, comes first: the network need not bring any more.
+func TestStreamBeginsWithWhatIsLeftOfARecord(t *testing.T) {
+	t.Parallel()
+	certs := newPKI(t)
+	near, far := memnet.Pipe(1 << 20)
+	defer closeAll(near, far)
+	server := tls.Server(newWire(far, new(buffers)), certs.serverConfig())
+	shaken := make(chan error, 1)
+	go func() { shaken <- server.Handshake() }()
+	store := new(buffers)
+	client := tls.Client(newWire(near, store), certs.clientConfig())
+	if err := client.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-shaken; err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, server, "read, left")
+	wantRead(t, client, "read, ")
+	got := make(chan string, 1)
+	go func() {
+		p, _ := newSide(client).stream(store).next()
+		got <- string(p)
+	}()
+	select {
+	case text := <-got:
+		if text != "left" {
+			t.Errorf("%q", text)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it waits for the network")
 	}
 }
 
