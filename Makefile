@@ -143,14 +143,15 @@ docker: ## build the container images (DOCKER=podman works too)
 	$(DOCKER) build --tag '$(IMAGE)' --tag sallyport:latest --file Dockerfile bin/image
 	$(DOCKER) build --tag sallyport-hello --file docker/hello/Dockerfile bin/image
 
-# The rules as an object of Kubernetes are the rules, behind its first lines.
-RULES = deploy/prometheus/sallyport.rules.yml
-RULES_OBJECT = deploy/prometheus/prometheusrule.yaml
+# Rules as an object of Kubernetes are the rules, behind its first lines.
+RULES = sallyport.rules.yml:prometheusrule.yaml exporter-front.rules.yml:exporter-front.prometheusrule.yaml
 
 .PHONY: rules
 rules: ## write the alert rules for Prometheus Operator anew from those for Prometheus
-	sed -i -e '/^spec:/q' $(RULES_OBJECT)
-	sed -e 's/^\(.\)/  \1/' $(RULES) >>$(RULES_OBJECT)
+	cd deploy/prometheus && for pair in $(RULES); do \
+		sed -i -e '/^spec:/q' "$${pair#*:}" && \
+		sed -e 's/^\(.\)/  \1/' "$${pair%:*}" >>"$${pair#*:}" || exit 1; \
+	done
 
 .PHONY: clean
 clean: ## remove what was built

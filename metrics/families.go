@@ -37,14 +37,7 @@ func newFamilies(registry prometheus.Registerer) *families {
 		}, append([]string{"tunnel"}, labels...)))
 	}
 	histogram := func(name, help string, buckets []float64) *prometheus.HistogramVec {
-		return register(registry, prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: name, Help: help, Buckets: buckets,
-			// A scraper that asks for native histograms gets buckets that grow
-			// by a tenth each, as many as there is use for.
-			NativeHistogramBucketFactor:     1.1,
-			NativeHistogramMaxBucketNumber:  100,
-			NativeHistogramMinResetDuration: time.Hour,
-		}, []string{"tunnel"}))
+		return register(registry, newDurations(name, help, buckets, "tunnel"))
 	}
 	return &families{
 		handshakes: histogram("sallyport_handshake_duration_seconds",
@@ -68,6 +61,17 @@ func newFamilies(registry prometheus.Registerer) *families {
 		sessions: counter("sallyport_tls_connections_total",
 			"TLS handshakes that succeeded, by what was agreed on.", "version", "cipher", "resumed"),
 	}
+}
+
+// newDurations makes a histogram. A scraper that asks for native ones gets buckets
+// that grow by a tenth each, as many as there is use for.
+func newDurations(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: name, Help: help, Buckets: buckets,
+		NativeHistogramBucketFactor:     1.1,
+		NativeHistogramMaxBucketNumber:  100,
+		NativeHistogramMinResetDuration: time.Hour,
+	}, labels)
 }
 
 // register returns what it has registered.

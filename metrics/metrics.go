@@ -42,6 +42,11 @@
 //	sallyport_crl_next_update_timestamp_seconds{issuer}
 //	sallyport_reload_total{result}, _reload_last_success_timestamp_seconds, _reload_pending
 //
+// of those that look into HTTP, for which there is a [Requests]:
+//
+//	http_dataplane_requests_total{code,host,method}
+//	http_dataplane_request_duration_seconds{code,host,method}
+//
 // and sallyport_build_info{version,revision,goversion} with client_golang's
 // metrics of the Go runtime and of the process.
 //
@@ -64,6 +69,10 @@ type Options struct {
 	MaxIdentities int    // how many identities of peers are told apart for each tunnel
 	Version       string // of the program
 	Revision      string // the commit it was built from
+
+	// PrometheusTunnel has HTTP requests counted under the names of prometheus-tunnel
+	// too.
+	PrometheusTunnel bool
 }
 
 // Metrics holds the counters and timers of one process. Make it with [New].
@@ -79,8 +88,12 @@ type Metrics struct {
 	families *families
 	reloads  *reloads
 
+	prometheusTunnel bool
+
 	mu        sync.Mutex
 	recorders []*Recorder
+	requests  *requestFamilies // nil until a tunnel looks into HTTP
+	compat    *compatFamilies  // nil until then, and without PrometheusTunnel
 }
 
 // New returns a Metrics in which every counter and timer exists, at zero. The
@@ -105,6 +118,8 @@ func New(o Options) *Metrics {
 		own:           own,
 		families:      newFamilies(own),
 		reloads:       newReloads(own),
+
+		prometheusTunnel: o.PrometheusTunnel,
 	}
 }
 

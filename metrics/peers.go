@@ -8,10 +8,6 @@ import (
 	"sallyport/internal/peertext"
 )
 
-// otherPeers is the identity under which all are counted that came too late to
-// have one of their own.
-const otherPeers = "other"
-
 // peers counts connections by the identity of their peer, for as many
 // identities as there may be: a CA can issue any number of them, and each would
 // cost memory here and in whatever scrapes, for ever. Those that come first are
@@ -38,7 +34,7 @@ func (p *peers) counter(identity string) prometheus.Counter {
 		return c
 	}
 	if len(p.known) >= p.max {
-		return p.connections.WithLabelValues(otherPeers)
+		return p.connections.WithLabelValues(other)
 	}
 	c := p.connections.WithLabelValues(identity)
 	p.known[identity] = c

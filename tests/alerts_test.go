@@ -256,7 +256,7 @@ func TestEachAlertFiresForItsFailureAlone(t *testing.T) {
 	for _, alert := range want {
 		tried[alert] = true
 	}
-	for _, name := range alertNames(t) {
+	for _, name := range alertNames(t, rulesFile) {
 		if !tried[name] {
 			t.Errorf("%s was not tried", name)
 		}
