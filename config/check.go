@@ -28,6 +28,8 @@ func (d *draft) finish() (Command, error) {
 	checks := []func() error{
 		d.checkAddresses,
 		d.checkListenFile,
+		d.checkPlain,
+		d.checkCompat,
 		d.checkProxyProtocol,
 		d.checkIdentity,
 		d.checkRevocation,
@@ -92,6 +94,9 @@ func (d *draft) checkListenFile() error {
 // checkAccess wants it said who may connect to a server, and said once.
 func (d *draft) checkAccess() error {
 	t := &d.tunnel
+	if t.DisableTLS {
+		return nil // checkPlain has judged
+	}
 	var offered, given []string
 	for i := range settings {
 		s := &settings[i]
@@ -176,13 +181,17 @@ func (d *draft) checkStatus() error {
 	status.Listen = at
 	// An identity is what HTTPS needs; client mode can be without.
 	status.TLS = !at.IsZero() && !d.status.plain && !d.tunnel.SendsNoCertificate()
+	without := d.name("disable-authentication")
+	if d.tunnel.DisableTLS {
+		without = d.name("disable-tls")
+	}
 	switch {
 	case d.status.secure && !status.TLS:
-		return fmt.Errorf("%s https://%s: HTTPS needs a certificate, and with %s there is none; write http://%[2]s", d.name("status"), at, d.name("disable-authentication"))
+		return fmt.Errorf("%s https://%s: HTTPS needs a certificate, and with %s there is none; write http://%[2]s", d.name("status"), at, without)
 	case status.ClientCA != "" && d.status.plain:
 		return fmt.Errorf("%s and %s: certificates go with HTTPS, and that is plain HTTP; write --status HOST:PORT, or use --status-token-file", d.name("status-client-ca"), d.name("status"))
 	case status.ClientCA != "" && !status.TLS:
-		return fmt.Errorf("%s: certificates go with HTTPS, and with %s the status port has none; use --status-token-file", d.name("status-client-ca"), d.name("disable-authentication"))
+		return fmt.Errorf("%s: certificates go with HTTPS, and with %s the status port has none; use --status-token-file", d.name("status-client-ca"), without)
 	}
 	return nil
 }

@@ -98,6 +98,9 @@ func Parse(args []string, env func(string) (string, bool), out io.Writer, versio
 	if err := d.setEnvironment(env); err != nil {
 		return nil, err
 	}
+	if err := d.setFront(env); err != nil {
+		return nil, err
+	}
 	if err := d.setKeyFile(); err != nil {
 		return nil, err
 	}

@@ -117,6 +117,7 @@ func TestLeastServerHasTheDefaults(t *testing.T) {
 		Tunnels: []Tunnel{{
 			Name:           "server",
 			Mode:           Server,
+			Protocol:       TCP,
 			Listen:         address(t, ":8443"),
 			Target:         address(t, "localhost:8080"),
 			KeepAlive:      15 * time.Second,
@@ -143,6 +144,7 @@ func TestLeastClientHasTheDefaults(t *testing.T) {
 	want := &Tunnel{
 		Name:           "client",
 		Mode:           Client,
+		Protocol:       TCP,
 		Listen:         address(t, "localhost:8080"),
 		Target:         address(t, "web.example.com:8443"),
 		KeepAlive:      15 * time.Second,
@@ -328,6 +330,12 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		{leastServer, "--max-concurrent-conns 7", func(_ *Sidecar, u *Tunnel) { u.MaxConns = 7 }},
 		{leastServer, "--max-handshakes 7", func(_ *Sidecar, u *Tunnel) { u.MaxHandshakes = 7 }},
 		{leastServer, "--max-handshakes 0", func(_ *Sidecar, u *Tunnel) { u.MaxHandshakes = 0 }},
+		{leastServer, "--protocol http", func(_ *Sidecar, u *Tunnel) { u.Protocol = HTTP }},
+		{leastClient, "--protocol tcp", func(*Sidecar, *Tunnel) {}},
+		{"server --listen localhost:8443 --target localhost:8080", "--protocol http --disable-tls", func(_ *Sidecar, u *Tunnel) {
+			u.Listen, u.Protocol, u.DisableTLS, u.DisableAuthentication = address(t, "localhost:8443"), HTTP, true, true
+			u.Identity, u.Access = Identity{}, Access{}
+		}},
 		{leastServer, "--max-conns-per-ip 7", func(_ *Sidecar, u *Tunnel) { u.MaxConnsPerIP = 7 }},
 		{leastServer, "--shutdown-timeout 1s", func(s *Sidecar, _ *Tunnel) { s.ShutdownTimeout = time.Second }},
 
@@ -395,6 +403,9 @@ func TestEverySettingDoesSomething(t *testing.T) {
 			s.Metrics.URL = &url.URL{Scheme: "https", Host: "in.example:8443", Path: "/x", RawQuery: "y=z"}
 		}},
 		{leastServer, "--metrics-interval 1s", func(s *Sidecar, _ *Tunnel) { s.Metrics.Interval = time.Second }},
+		{leastServer, "--protocol http --metrics-compat prometheus-tunnel", func(s *Sidecar, u *Tunnel) {
+			u.Protocol, s.Metrics.Compat = HTTP, PrometheusTunnel
+		}},
 		{leastServer, "--metrics-max-identities 0", func(s *Sidecar, _ *Tunnel) { s.Metrics.MaxIdentities = 0 }},
 		{leastServer, "--status unix:/s --netstat", func(s *Sidecar, _ *Tunnel) { s.Status, s.Netstat = Status{Listen: address(t, "unix:/s")}, true }},
 

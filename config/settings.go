@@ -41,12 +41,17 @@ var settings = []setting{
 		set:  one(func(d *draft) *socket.Address { return &d.tunnel.Target }, socket.ParseAddress),
 	},
 	{
+		name: "protocol", commands: inTunnel, group: groupAddresses, value: "PROTOCOL", initial: "tcp", choices: []string{"tcp", "http"},
+		help: "what is forwarded: tcp, any bytes; http, requests",
+		set:  one(func(d *draft) *Protocol { return &d.tunnel.Protocol }, parseProtocol),
+	},
+	{
 		name: "unsafe-target", commands: inServer, group: groupAddresses,
 		help: "let --target be on another machine, in plaintext",
 		set:  one(func(d *draft) *bool { return &d.unsafeTarget }, parseSwitch),
 	},
 	{
-		name: "unsafe-listen", commands: inClient, group: groupAddresses,
+		name: "unsafe-listen", commands: inTunnel, group: groupAddresses,
 		help: "let --listen accept from other machines, in plaintext",
 		set:  one(func(d *draft) *bool { return &d.unsafeListen }, parseSwitch),
 	},
@@ -395,6 +400,11 @@ var settings = []setting{
 
 	// TLS
 	{
+		name: "disable-tls", commands: inServer, group: groupTLS,
+		help: "accept plain HTTP, with --protocol http; on this machine alone, or with --unsafe-listen",
+		set:  one(func(d *draft) *bool { return &d.tunnel.DisableTLS }, parseSwitch),
+	},
+	{
 		name: "alpn", commands: inTunnel, group: groupTLS, value: "PROTO", repeats: true,
 		help: "offer this application protocol in the handshake (ALPN), such as postgresql or h2",
 		set:  each(func(d *draft) *[]string { return &d.tunnel.TLS.Protocols }, parseALPN),
@@ -485,6 +495,11 @@ var settings = []setting{
 		name: "metrics-max-identities", commands: inTunnel, group: groupStatus, value: "N", initial: "100",
 		help: "identities of peers that metrics tell apart, the rest is other",
 		set:  one(func(d *draft) *int { return &d.sidecar.Metrics.MaxIdentities }, parseCount),
+	},
+	{
+		name: "metrics-compat", commands: inTunnel, group: groupStatus, value: "NAME", choices: []string{PrometheusTunnel},
+		help: "count HTTP requests under the names of prometheus-tunnel too",
+		set:  one(func(d *draft) *string { return &d.sidecar.Metrics.Compat }, parseCompat),
 	},
 	{
 		name: "netstat", commands: inTunnel, group: groupStatus,

@@ -78,6 +78,7 @@ type Metrics struct {
 	URL           *url.URL       // where to POST them as JSON; it may hold a password; nil: nowhere
 	Interval      time.Duration  // from one reading that is sent to the next
 	MaxIdentities int            // how many identities of peers have a name of their own in metrics of a tunnel
+	Compat        string         // PrometheusTunnel: requests are counted under its names too; "": they are not
 }
 
 // LogValue is the way of measuring for the log.
@@ -87,6 +88,7 @@ func (m Metrics) LogValue() slog.Value {
 		slog.String("graphite", m.Graphite.String()),
 		slog.Duration("interval", m.Interval),
 		slog.Int("max_identities", m.MaxIdentities),
+		slog.String("compat", m.Compat),
 	}
 	if m.URL != nil {
 		attrs = append(attrs, slog.String("url", m.URL.Scheme+"://"+m.URL.Host)) // the rest may be what lets one in there

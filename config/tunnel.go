@@ -21,12 +21,22 @@ const (
 	Client Mode = "client" // plain listener, TLS target
 )
 
+// Protocol says what a tunnel makes of the bytes that it forwards.
+type Protocol string
+
+// The protocols of a tunnel.
+const (
+	TCP  Protocol = "tcp"  // nothing: they are copied
+	HTTP Protocol = "http" // requests and answers
+)
+
 // Tunnel is one listener with its target.
 type Tunnel struct {
-	Name   string // for logs and metrics; the mode's name when there is but one tunnel
-	Mode   Mode
-	Listen socket.Address
-	Target socket.Address
+	Name     string // for logs and metrics; the mode's name when there is but one tunnel
+	Mode     Mode
+	Protocol Protocol
+	Listen   socket.Address
+	Target   socket.Address
 
 	ListenMode  fs.FileMode   // permissions of the socket's file at Listen, which is UNIX then; 0: by the umask
 	ListenOwner string        // USER, USER:GROUP or :GROUP of that file; "": the process. ListenMode is set with it
@@ -46,6 +56,9 @@ type Tunnel struct {
 	Access     Access
 	ServerName string // client mode: the name or IP address to send and to verify; "" with the Workload API alone
 	TLS        TLS
+	// DisableTLS accepts plaintext in server mode. DisableAuthentication is set
+	// with it, Identity and Access are zero, and Protocol is HTTP.
+	DisableTLS bool
 	StartTLS   string // the protocol that goes over to TLS: postgres, mysql, ldap, smtp; "": TLS from the first byte
 
 	// Announce says what the target is told of clients, by a PROXY header; server
@@ -69,13 +82,16 @@ type Tunnel struct {
 }
 
 // SendsNoCertificate tells whether the tunnel has no certificate to show to
-// anybody: a client that is to send none.
-func (t *Tunnel) SendsNoCertificate() bool { return t.Mode == Client && t.DisableAuthentication }
+// anybody: a client that is to send none, or a server that speaks no TLS.
+func (t *Tunnel) SendsNoCertificate() bool {
+	return t.DisableTLS || t.Mode == Client && t.DisableAuthentication
+}
 
 // LogValue is the tunnel for the log: all of it but its secrets.
 func (t *Tunnel) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.String("mode", string(t.Mode)),
+		slog.String("protocol", string(t.Protocol)),
 		slog.String("listen", t.Listen.String()),
 		slog.String("target", t.Target.String()),
 		slog.String("listen_mode", octal(t.ListenMode)),
@@ -85,6 +101,7 @@ func (t *Tunnel) LogValue() slog.Value {
 		slog.String("cacert", t.CACert),
 		slog.Any("crl", t.CRLs),
 		slog.Bool("crl_close_revoked", t.CloseRevoked),
+		slog.Bool("disable_tls", t.DisableTLS),
 		slog.Bool("disable_authentication", t.DisableAuthentication),
 		slog.Any("access", t.Access),
 		slog.String("server_name", t.ServerName),

@@ -406,3 +406,11 @@ func parseCipherSuites(text string) ([]uint16, error) {
 	}
 	return suites, nil
 }
+
+func parseProtocol(text string) (Protocol, error) {
+	switch p := Protocol(text); p {
+	case TCP, HTTP:
+		return p, nil
+	}
+	return "", errors.New("unknown protocol; use tcp or http")
+}

@@ -22,6 +22,9 @@ const fewCAs = 10
 // identity reports on the certificate that the tunnel shows and on its chain, leaf first.
 func (c *checkup) identity(t *config.Tunnel, chain, cas []*x509.Certificate) {
 	switch {
+	case t.DisableTLS:
+		c.line("  identity     none: the listener speaks no TLS")
+		return
 	case len(chain) == 0 && t.SendsNoCertificate():
 		c.line("  identity     none: no certificate is sent")
 		return
@@ -76,6 +79,8 @@ func (c *checkup) identity(t *config.Tunnel, chain, cas []*x509.Certificate) {
 func (c *checkup) trust(t *config.Tunnel, cas []*x509.Certificate) {
 	origin := "--cacert " + t.CACert
 	switch {
+	case t.DisableTLS:
+		return
 	case t.Mode == config.Server && t.DisableAuthentication:
 		c.line("  trust        nobody is asked for a certificate")
 		return

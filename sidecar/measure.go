@@ -6,6 +6,7 @@ import (
 
 	"sallyport/auth"
 	"sallyport/certloader"
+	"sallyport/config"
 	"sallyport/metrics"
 	"sallyport/policy"
 	"sallyport/proxy"
@@ -28,6 +29,8 @@ func (s *Sidecar) newMetrics(build Build) *metrics.Metrics {
 		MaxIdentities: c.MaxIdentities,
 		Version:       build.Version,
 		Revision:      build.Revision,
+
+		PrometheusTunnel: c.Compat == config.PrometheusTunnel,
 	})
 }
 

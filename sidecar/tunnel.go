@@ -97,7 +97,9 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 	}
 	run := t.backend(dial, nil)
 	if c.Mode == config.Server {
-		t.server.TLS = source.ServerConfig(t.serverOptions())
+		if !c.DisableTLS {
+			t.server.TLS = source.ServerConfig(t.serverOptions())
+		}
 		t.server.Dial = dial
 	} else {
 		t.server.Dial = via.named(dialTLS(dial, t.targetConfig(true), gate))
