@@ -151,8 +151,14 @@ func makeCerts(c *config.Certs, stdout io.Writer) error {
 	return err
 }
 
-// fail prints an error, once and in one line.
+// fail prints an error, once and in one line; for a file with several faults, one for each.
 func fail(stderr io.Writer, err error, code int) int {
+	if faults, ok := errors.AsType[config.Faults](err); ok {
+		for _, fault := range faults {
+			_, _ = fmt.Fprintln(stderr, "sallyport:", fault)
+		}
+		return code
+	}
 	_, _ = fmt.Fprintln(stderr, "sallyport:", strings.ReplaceAll(err.Error(), "\n", "; "))
 	return code
 }

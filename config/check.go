@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,17 +20,44 @@ func (d *draft) finish() (Command, error) {
 		d.netstat.Log, d.netstat.DisableLandlock = d.sidecar.Log, d.sidecar.DisableLandlock
 		return &d.netstat, nil
 	}
-	d.tunnel.Mode = Server
+	if err := d.finishTunnels(); err != nil {
+		return nil, err
+	}
+	if d.command.check {
+		return &Check{Sidecar: &d.sidecar}, nil
+	}
+	return &d.sidecar, nil
+}
+
+// finishTunnels checks the tunnels, those of a file or the one of a command
+// line, together with what belongs to the process.
+func (d *draft) finishTunnels() error {
+	if d.command.set == inRun {
+		return d.finishFile()
+	}
+	faults := append(d.checkTunnel(d), d.checkProcess([]*draft{d})...)
+	if len(faults) > 0 {
+		return faults[0]
+	}
+	d.sidecar.Tunnels = []Tunnel{d.tunnel}
+	return nil
+}
+
+// checkTunnel checks the tunnel of a draft, beside what belongs to the process,
+// and gives all that is wrong.
+func (d *draft) checkTunnel(process *draft) []error {
+	t := &d.tunnel
+	t.Mode = Server
 	judge := d.checkAccess
 	if d.command.set == inClient {
-		d.tunnel.Mode = Client
+		t.Mode = Client
 		judge = d.checkServerName
 	}
+	t.Name = cmp.Or(t.Name, string(t.Mode))
 	checks := []func() error{
 		d.checkAddresses,
 		d.checkListenFile,
 		d.checkPlain,
-		d.checkCompat,
 		d.checkProxyProtocol,
 		d.checkIdentity,
 		d.checkRevocation,
@@ -38,28 +66,46 @@ func (d *draft) finish() (Command, error) {
 		judge,
 		d.checkPins,
 		d.checkTLS,
-		d.checkStatus,
 	}
+	var faults []error
 	for _, check := range checks {
-		if err := check(); err != nil {
-			return nil, err
-		}
+		faults = appendFaults(faults, check())
 	}
-	d.tunnel.Name = string(d.tunnel.Mode)
-	d.sidecar.Tunnels = []Tunnel{d.tunnel}
-	if d.command.check {
-		return &Check{Sidecar: &d.sidecar}, nil
+	if at := process.status.address; !at.IsZero() && at == t.Listen {
+		faults = append(faults, fmt.Errorf("%s and %s: both are %s; change one", d.name("listen"), process.name("status"), at))
 	}
-	return &d.sidecar, nil
+	return faults
+}
+
+// checkProcess checks what belongs to the process together with its tunnels, and
+// gives all that is wrong.
+func (d *draft) checkProcess(tunnels []*draft) []error {
+	return appendFaults(appendFaults(nil, d.checkStatus(tunnels)), d.checkCompat(tunnels))
+}
+
+// appendFaults adds what a check has found, which may be several things.
+func appendFaults(faults []error, err error) []error {
+	switch err := err.(type) { //nolint:errorlint // one that joins, and not one that wraps it
+	case nil:
+		return faults
+	case interface{ Unwrap() []error }:
+		return append(faults, err.Unwrap()...)
+	}
+	return append(faults, err)
 }
 
 func (d *draft) checkAddresses() error {
 	t := &d.tunnel
+	var missing []error
+	if t.Listen.IsZero() {
+		missing = append(missing, errors.New("--listen: missing; say where to accept, as HOST:PORT or unix:PATH"))
+	}
+	if t.Target.IsZero() {
+		missing = append(missing, errors.New("--target: missing; say where to forward, as HOST:PORT or unix:PATH"))
+	}
 	switch {
-	case t.Listen.IsZero():
-		return errors.New("--listen: missing; say where to accept, as HOST:PORT or unix:PATH")
-	case t.Target.IsZero():
-		return errors.New("--target: missing; say where to forward, as HOST:PORT or unix:PATH")
+	case len(missing) > 0:
+		return errors.Join(missing...)
 	case t.Listen == t.Target:
 		return fmt.Errorf("%s and %s: both are %s, so that connections would go round in circles; change one", d.name("listen"), d.name("target"), t.Listen)
 	case t.Mode == Server && t.Target.Network() == "tcp" && t.Target.Host() == "" && !d.unsafeTarget:
@@ -77,7 +123,7 @@ func (d *draft) checkAddresses() error {
 func (d *draft) checkListenFile() error {
 	t := &d.tunnel
 	for _, name := range []string{"listen-mode", "listen-owner"} {
-		if _, given := d.from[name]; given && !t.Listen.IsFile() {
+		if _, given := d.from[name]; given && !t.Listen.IsFile() && !t.Listen.IsZero() {
 			return fmt.Errorf("%s and %s %s: only the file of a UNIX socket has permissions and an owner; leave the first out, or listen on unix:PATH", d.name(name), d.name("listen"), t.Listen)
 		}
 	}
@@ -159,7 +205,8 @@ func (d *draft) checkTLS() error {
 	return nil
 }
 
-func (d *draft) checkStatus() error {
+// checkStatus wants the status port to be one that these tunnels can have.
+func (d *draft) checkStatus(tunnels []*draft) error {
 	status, at := &d.sidecar.Status, d.status.address
 	for _, of := range []struct {
 		flag  string
@@ -175,17 +222,16 @@ func (d *draft) checkStatus() error {
 			return fmt.Errorf("%s: needs --status, which it is about", d.name(of.flag))
 		}
 	}
-	if !at.IsZero() && at == d.tunnel.Listen {
-		return fmt.Errorf("%s and %s: both are %s; change one", d.name("listen"), d.name("status"), at)
-	}
 	status.Listen = at
 	// An identity is what HTTPS needs; client mode can be without.
-	status.TLS = !at.IsZero() && !d.status.plain && !d.tunnel.SendsNoCertificate()
-	without := d.name("disable-authentication")
-	if d.tunnel.DisableTLS {
-		without = d.name("disable-tls")
+	identified := slices.ContainsFunc(tunnels, func(t *draft) bool { return !t.tunnel.SendsNoCertificate() })
+	status.TLS = !at.IsZero() && !d.status.plain && identified
+	without := ""
+	if len(tunnels) > 0 {
+		without = tunnels[0].withoutIdentity()
 	}
 	switch {
+	case len(tunnels) == 0: // for other reasons than these
 	case d.status.secure && !status.TLS:
 		return fmt.Errorf("%s https://%s: HTTPS needs a certificate, and with %s there is none; write http://%[2]s", d.name("status"), at, without)
 	case status.ClientCA != "" && d.status.plain:
@@ -196,6 +242,14 @@ func (d *draft) checkStatus() error {
 	return nil
 }
 
+// withoutIdentity is why a tunnel has no identity, if it has none.
+func (d *draft) withoutIdentity() string {
+	if d.tunnel.DisableTLS {
+		return d.name("disable-tls")
+	}
+	return d.name("disable-authentication")
+}
+
 // checkServerName settles what name a client's target has to prove.
 func (d *draft) checkServerName() error {
 	t := &d.tunnel
@@ -204,7 +258,7 @@ func (d *draft) checkServerName() error {
 	}
 	// SVIDs have no host names: the Workload API's trust goes by SPIFFE IDs.
 	// Pins go by no names at all.
-	if t.ServerName == "" && !t.Identity.WorkloadAPI.Use && len(t.Access.Pins) == 0 {
+	if t.ServerName == "" && !t.Target.IsZero() && !t.Identity.WorkloadAPI.Use && len(t.Access.Pins) == 0 {
 		return fmt.Errorf("%s %s: has no host name to verify; add --override-server-name NAME", d.name("target"), t.Target)
 	}
 	return nil
@@ -218,7 +272,10 @@ func (d *draft) checkRevocation() error {
 }
 
 // either lists alternatives, of which there are at least two: "a, b or c".
-func either(names []string) string {
+func either(names []string) string { return listed(names, " or ") }
+
+// listed joins names by commas, and the last one by a word: "a, b or c".
+func listed(names []string, word string) string {
 	last := len(names) - 1
-	return strings.Join(names[:last], ", ") + " or " + names[last]
+	return strings.Join(names[:last], ", ") + strings.Repeat(word, min(last, 1)) + names[last]
 }

@@ -10,10 +10,12 @@ const (
 	inCertsIssue
 	inStatus
 	inNetstat
+	inRun
 
 	inTunnel     = inServer | inClient
+	inProcess    = inTunnel | inRun // what belongs to a process, whatever tunnels it has
 	inCerts      = inCertsInit | inCertsIssue
-	everyCommand = inTunnel | inCerts | inStatus | inNetstat
+	everyCommand = inProcess | inCerts | inStatus | inNetstat
 )
 
 // command is one command as operators know it.
@@ -77,6 +79,26 @@ var commands = []command{
 				"reach it through a proxy",
 				"sallyport client --listen localhost:8080 --target web.example.com:8443 --cert client.pem --key client-key.pem --cacert ca.pem --proxy http://proxy.example.com:3128",
 			},
+		},
+	},
+	{
+		set:     inRun,
+		name:    "run",
+		summary: "Run the tunnels of a file, any number of them",
+		details: "The keys of the file are the names of the flags of sallyport server and sallyport client: what belongs to the process at its top level, the tunnels in a list called tunnels, what they share under defaults. Relative paths in it start at the working directory. The flags below win over the file.",
+		examples: []example{
+			{"run what a file says", "sallyport run --config /etc/sallyport/sallyport.yaml"},
+			{"and say more in the log for once", "sallyport run --config /etc/sallyport/sallyport.yaml --log-level debug"},
+		},
+	},
+	{
+		set:     inRun,
+		check:   true,
+		name:    "check",
+		summary: "Say whether sallyport run would start, and what it would start with",
+		details: "Takes the flags and variables of sallyport run. Loads and verifies everything that the file names, for all tunnels, and reports on it; opens no listener. Exits with 0 if all is well and with 2 if not.",
+		examples: []example{
+			{"before a reload with a new file", "sallyport check --config /etc/sallyport/sallyport.yaml"},
 		},
 	},
 	{

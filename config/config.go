@@ -12,7 +12,7 @@
 //	}
 //	switch cmd := cmd.(type) {
 //	case *config.Sidecar:
-//		// start cmd.Tunnels
+//		// start cmd.Tunnels, and where there is a file read it again by cmd.File.Read
 //	case *config.Check:
 //		// load what cmd.Sidecar would, and report
 //	case *config.StatusQuery:
@@ -28,11 +28,11 @@
 // made from its rows, so that they cannot differ. A row reads text into a
 // draft, and the draft checks itself once all its sources are in: a front end
 // that reads a file gives the draft its keys between environment and defaults,
-// with "FILE:LINE: key" for a source, and has every type, check and message
-// for nothing. A file with many tunnels is one draft for each of them.
+// and has every type, check and message for nothing. A configuration file is one
+// draft for what belongs to the process, and one for each of its tunnels.
 //
 // The package opens none of the files that its values name, but for those that
-// hold settings themselves: argument files, written @FILE, and --conf. It
+// hold settings themselves: argument files, written @FILE, --config and --conf. It
 // resolves no host and starts nothing.
 package config
 
@@ -60,8 +60,8 @@ func (*Netstat) command()     {}
 // tells. What is asked for by --help and its like goes to out, and ends with
 // ErrHelp; a failed write ends with its own error.
 //
-// Any other error is one line that names the flag or the variable at fault and
-// holds no secret. Without a command, Parse also writes a short orientation to
+// Any other error is one line that names the flag, the variable or the key at
+// fault and holds no secret; of a configuration file it is Faults. Without a command, Parse also writes a short orientation to
 // out.
 //
 // A flag wins over its variables, and SALLYPORT_<FLAG> over those that
@@ -88,11 +88,17 @@ func Parse(args []string, env func(string) (string, bool), out io.Writer, versio
 		}
 		return nil, errors.New("no command given; start with sallyport --help")
 	}
-	d := newDraft(line.command)
-	if err := d.setFlags(line.flags); err != nil {
+	return line.read(env)
+}
+
+// read makes a command of a line, and of the files that it names as they are now.
+func (l *line) read(env func(string) (string, bool)) (Command, error) {
+	d := newDraft(l.command)
+	d.again = func() (Command, error) { return l.read(env) }
+	if err := d.setFlags(l.flags); err != nil {
 		return nil, err
 	}
-	if err := d.setArguments(line.arguments); err != nil {
+	if err := d.setArguments(l.arguments); err != nil {
 		return nil, err
 	}
 	if err := d.setEnvironment(env); err != nil {
@@ -104,10 +110,14 @@ func Parse(args []string, env func(string) (string, bool), out io.Writer, versio
 	if err := d.setKeyFile(); err != nil {
 		return nil, err
 	}
+	if err := d.setFile(env); err != nil {
+		return nil, err
+	}
 	if err := d.setDefaults(); err != nil {
 		return nil, err
 	}
 	d.sidecar.Log.JournalStream, _ = env("JOURNAL_STREAM")
+	var err error
 	if d.sidecar.Manager, err = newManager(env); err != nil {
 		return nil, err
 	}

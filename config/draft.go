@@ -33,10 +33,18 @@ type draft struct {
 	acmeAgreed         bool
 	acmeTestCA         string
 	keyFile            string // read after the environment
+
+	// Of a configuration file, and of a tunnel in one.
+	configFile string
+	file       *file                   // what is in it, beside what belongs to the process
+	again      func() (Command, error) // reads it all again
+	texts      map[string][]Secret     // of what belongs to the process, as it was given
+	origin     *Origin
+	broken     []string // settings that there was something wrong with
 }
 
 func newDraft(c *command) *draft {
-	d := &draft{command: c, from: make(map[string]string)}
+	d := &draft{command: c, from: make(map[string]string), texts: make(map[string][]Secret)}
 	d.password = &d.tunnel.Identity.Password
 	if c.set&inCerts != 0 {
 		d.password = &d.certs.Password
@@ -67,11 +75,14 @@ func (d *draft) setFlags(flags []flag) error {
 func (d *draft) misplaced(name string) error {
 	var owners []string
 	for _, c := range commands {
-		if wrongKind := c.set&inTunnel != 0 && c.check != d.command.check; !wrongKind && findSetting(name, c.set) != nil {
+		if wrongKind := c.set&inProcess != 0 && c.check != d.command.check; !wrongKind && findSetting(name, c.set) != nil {
 			owners = append(owners, "sallyport "+c.name)
 		}
 	}
-	return fmt.Errorf("--%s: not a flag of sallyport %s, but of %s", name, d.command.name, strings.Join(owners, " and "))
+	if d.command.set == inRun && findKey(name, inTunnel) != nil {
+		return fmt.Errorf("--%s: not a flag of sallyport %s; write %[1]s into the file, for the tunnel that it is for", name, d.command.name)
+	}
+	return fmt.Errorf("--%s: not a flag of sallyport %s, but of %s", name, d.command.name, listed(owners, " and "))
 }
 
 // setArguments takes over the positional arguments.
@@ -157,6 +168,9 @@ func (d *draft) missing() iter.Seq[*setting] {
 // the errors of this function and of finish.
 func (d *draft) set(s *setting, source, value string) error {
 	d.from[s.name] = source
+	if d.command.set == inRun {
+		d.texts[s.name] = append(d.texts[s.name], Secret(value))
+	}
 	err := s.set(d, value)
 	switch quoted := strconv.Quote(value); {
 	case err == nil:

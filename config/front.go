@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 )
 
 // PrometheusTunnel is the one system whose names --metrics-compat knows.
@@ -86,8 +87,9 @@ func (d *draft) setFrontTarget(ip, port string, fill func(name, source, value st
 }
 
 // checkCompat wants requests where metrics of requests are asked for.
-func (d *draft) checkCompat() error {
-	if d.sidecar.Metrics.Compat != "" && d.tunnel.Protocol != HTTP {
+func (d *draft) checkCompat(tunnels []*draft) error {
+	counted := slices.ContainsFunc(tunnels, func(t *draft) bool { return t.tunnel.Protocol == HTTP })
+	if d.sidecar.Metrics.Compat != "" && len(tunnels) > 0 && !counted {
 		return fmt.Errorf("%s: needs --protocol http, whose requests it counts", d.name("metrics-compat"))
 	}
 	return nil

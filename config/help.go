@@ -77,6 +77,7 @@ var generalFlags = []struct{ name, help string }{
 	{"--completion-script-bash", "print a script that completes lines in bash"},
 	{"--completion-script-zsh", "print a script that completes lines in zsh"},
 	{"--completion-script-fish", "print a script that completes lines in fish"},
+	{"--config-schema", "print the JSON Schema of configuration files, for editors"},
 }
 
 func commandHelp(c *command) string {
@@ -130,8 +131,11 @@ func synopsis(c *command) string {
 		}
 		words = append(words, a.name)
 	}
-	if c.set&inTunnel != 0 {
+	switch {
+	case c.set&inTunnel != 0:
 		words = append(words, "--listen=ADDR", "--target=ADDR")
+	case c.set == inRun:
+		words = append(words, "--config=FILE")
 	}
 	return strings.Join(append(words, "[FLAG...]"), " ")
 }

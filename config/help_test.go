@@ -2,11 +2,23 @@ package config
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
 )
+
+// writeFile writes a configuration file, and tells where.
+func writeFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "sallyport.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
 
 // helpOf is what line writes, where that is all it does.
 func helpOf(t *testing.T, line string) string {
@@ -81,6 +93,7 @@ func shows(help, usage string) bool {
 // TestExamplesWork takes the examples out of the help, as a reader would.
 func TestExamplesWork(t *testing.T) {
 	t.Parallel()
+	file := writeFile(t, "tunnels: [{name: web, mode: server, listen: :8443, target: localhost:8080, keystore: k.pem, allow-all: true}]")
 	for _, c := range commands {
 		_, examples, _ := strings.Cut(helpOf(t, c.name+" --help"), "\nExamples:\n")
 		examples = strings.ReplaceAll(examples, "\\\n", "")
@@ -91,6 +104,9 @@ func TestExamplesWork(t *testing.T) {
 				continue
 			}
 			n++
+			if i := slices.Index(args, "--config"); i >= 0 {
+				args[i+1] = file
+			}
 			if _, err := Parse(args[1:], environment(), &strings.Builder{}, "v1.2.3"); err != nil {
 				t.Errorf("%s: %v", line, err)
 			}

@@ -166,6 +166,18 @@ func (d *draft) settleWorkloadAPI() {
 	api.Timeout = d.workloadAPITimeout
 }
 
+// setAmbient has a tunnel of a file that wants the Workload API find it where the
+// variable of the specification says, as every program does. Other variables are
+// not asked: they would be for all tunnels.
+func (d *draft) setAmbient(env func(string) (string, bool)) error {
+	const setting = "use-workload-api-addr"
+	at, _ := env(workloadAPIVariable)
+	if api := &d.tunnel.Identity.WorkloadAPI; !api.Use || api.Address != "" || at == "" {
+		return nil
+	}
+	return d.set(findSetting(setting, inTunnel), workloadAPIVariable, at)
+}
+
 // checkParts wants that the flags of an identity come together.
 func (d *draft) checkParts() error {
 	id := &d.tunnel.Identity

@@ -99,6 +99,8 @@ func (l *line) addFlag(name, value string, selected *kingpin.CmdClause) {
 		l.page = completionPage(kingpin.ZshCompletionTemplate)
 	case fishFlag:
 		l.page = fishPage
+	case schemaFlag:
+		l.page = schemaPage
 	case "version":
 		l.page = versionPage
 	default:
@@ -108,6 +110,7 @@ func (l *line) addFlag(name, value string, selected *kingpin.CmdClause) {
 
 func registerFlags(app *kingpin.Application) {
 	app.Flag(fishFlag, "").Bool() // kingpin has those of the other shells
+	app.Flag(schemaFlag, "").Bool()
 	for i := range settings {
 		s := &settings[i]
 		for _, name := range append([]string{s.name}, s.aliases...) {
@@ -130,6 +133,7 @@ func registerCommands(app *kingpin.Application) {
 		parent, child, isChild := strings.Cut(c.name, " ")
 		if !isChild {
 			clause = app.Command(c.name, "")
+			parents[c.name] = clause
 		} else {
 			if parents[parent] == nil {
 				parents[parent] = app.Command(parent, "")
@@ -176,7 +180,7 @@ func (l *line) mistake(args []string, context *kingpin.ParseContext, err error) 
 		return unknownFlag(token.String(), selected)
 	case token.Type == kingpin.TokenArg && l.endsInSecret():
 		return fmt.Errorf("unexpected argument after the value of --%s; a value with blanks goes in quotes", l.flags[len(l.flags)-1].name)
-	case token.Type == kingpin.TokenArg && l.command == nil:
+	case token.Type == kingpin.TokenArg && (l.command == nil || len(l.command.arguments) == 0 && len(nextWords(selected)) > 0):
 		return unknownCommand(strings.TrimSpace(selected + " " + token.Value))
 	case token.Type == kingpin.TokenArg:
 		return fmt.Errorf("unexpected argument %q; a value goes with its flag, in quotes if it has blanks", token.Value)
@@ -202,7 +206,7 @@ func checkValue(args []string, next *kingpin.Token) error {
 		return nil
 	case next.IsFlag() && findFlag(next.Value) == nil:
 		if value := args[last]; !s.secret && isNegative(value) {
-			d := draft{from: make(map[string]string)}
+			d := newDraft(&command{})
 			if err := d.set(s, "--"+name, value); err != nil {
 				return err
 			}

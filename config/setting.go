@@ -20,6 +20,7 @@ type setting struct {
 	secret   bool     // the value must not be shown
 	negative bool     // the value may be a number below 0
 	repeats  bool     // may be given several times, each adding to the last
+	flagOnly bool     // no key of a configuration file
 	set      func(*draft, string) error
 }
 

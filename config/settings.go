@@ -223,12 +223,12 @@ var settings = []setting{
 		set:  one(func(d *draft) *bool { return &d.tunnel.CloseRevoked }, parseSwitch),
 	},
 	{
-		name: "watch-files", commands: inTunnel, group: groupIdentity, initial: "true",
+		name: "watch-files", commands: inProcess, group: groupIdentity, initial: "true",
 		help: "reload when one of the files above changes",
 		set:  one(func(d *draft) *bool { return &d.sidecar.WatchFiles }, parseSwitch),
 	},
 	{
-		name: "timed-reload", commands: inTunnel, group: groupIdentity, value: "DURATION",
+		name: "timed-reload", commands: inProcess, group: groupIdentity, value: "DURATION",
 		help: "also reload this often, beside on SIGHUP and SIGUSR1",
 		set:  one(func(d *draft) *time.Duration { return &d.sidecar.TimedReload }, parseDuration),
 	},
@@ -393,7 +393,7 @@ var settings = []setting{
 		set:  one(func(d *draft) *int { return &d.tunnel.MaxConnsPerIP }, parseCount),
 	},
 	{
-		name: "shutdown-timeout", commands: inTunnel, group: groupLimits, value: "DURATION", initial: "5m",
+		name: "shutdown-timeout", commands: inProcess, group: groupLimits, value: "DURATION", initial: "5m",
 		help: "how long connections may go on after a shutdown signal",
 		set:  one(func(d *draft) *time.Duration { return &d.sidecar.ShutdownTimeout }, parseDuration),
 	},
@@ -442,7 +442,7 @@ var settings = []setting{
 
 	// Status and metrics
 	{
-		name: "status", commands: inTunnel, group: groupStatus, value: "ADDR",
+		name: "status", commands: inProcess, group: groupStatus, value: "ADDR",
 		help: "serve status and metrics here: [http://|https://]HOST:PORT, unix:PATH, systemd:NAME or launchd:NAME; HTTPS unless http:// or a UNIX socket",
 		set:  one(func(d *draft) *statusAddress { return &d.status }, parseStatusAddress),
 	},
@@ -452,57 +452,57 @@ var settings = []setting{
 		set:  one(func(d *draft) **url.URL { return &d.tunnel.TargetStatus }, parseStatusURL),
 	},
 	{
-		name: "status-token-file", commands: inTunnel, group: groupStatus, value: "PATH",
+		name: "status-token-file", commands: inProcess, group: groupStatus, value: "PATH",
 		help: "file with the token that the status port asks for, but for /, /livez and /readyz",
 		set:  one(func(d *draft) *string { return &d.sidecar.Status.TokenFile }, parsePath),
 	},
 	{
-		name: "status-client-ca", commands: inTunnel, group: groupStatus, value: "PATH",
+		name: "status-client-ca", commands: inProcess, group: groupStatus, value: "PATH",
 		help: "file with the CA certificates that clients of the status port must chain to; needs HTTPS",
 		set:  one(func(d *draft) *string { return &d.sidecar.Status.ClientCA }, parsePath),
 	},
 	{
-		name: "enable-pprof", commands: inTunnel, group: groupStatus,
+		name: "enable-pprof", commands: inProcess, group: groupStatus,
 		help: "serve profiles at /debug/pprof/ of the status port",
 		set:  one(func(d *draft) *bool { return &d.sidecar.Status.Pprof }, parseSwitch),
 	},
 	{
-		name: "enable-shutdown", commands: inTunnel, group: groupStatus,
+		name: "enable-shutdown", commands: inProcess, group: groupStatus,
 		help: "let a POST to /_shutdown of the status port end the process",
 		set:  one(func(d *draft) *bool { return &d.sidecar.Status.Shutdown }, parseSwitch),
 	},
 	{
-		name: "metrics-prefix", commands: inTunnel, group: groupStatus, value: "NAME", initial: "ghostunnel",
+		name: "metrics-prefix", commands: inProcess, group: groupStatus, value: "NAME", initial: "ghostunnel",
 		help: "first part of the names that Ghostunnel has for its metrics",
 		set:  one(func(d *draft) *string { return &d.sidecar.Metrics.Prefix }, parseName),
 	},
 	{
-		name: "metrics-graphite", commands: inTunnel, group: groupStatus, value: "HOST:PORT",
+		name: "metrics-graphite", commands: inProcess, group: groupStatus, value: "HOST:PORT",
 		help: "send metrics under Ghostunnel's names to this carbon, over TCP",
 		set:  one(func(d *draft) *socket.Address { return &d.sidecar.Metrics.Graphite }, parseGraphite),
 	},
 	{
-		name: "metrics-url", commands: inTunnel, group: groupStatus, value: "URL", secret: true, // it may hold a password
+		name: "metrics-url", commands: inProcess, group: groupStatus, value: "URL", secret: true, // it may hold a password
 		help: "POST metrics as JSON to this http or https URL, verified against --cacert",
 		set:  one(func(d *draft) **url.URL { return &d.sidecar.Metrics.URL }, parseMetricsURL),
 	},
 	{
-		name: "metrics-interval", commands: inTunnel, group: groupStatus, value: "DURATION", initial: "30s",
+		name: "metrics-interval", commands: inProcess, group: groupStatus, value: "DURATION", initial: "30s",
 		help: "time from one sending of metrics to the next",
 		set:  one(func(d *draft) *time.Duration { return &d.sidecar.Metrics.Interval }, parsePositiveDuration),
 	},
 	{
-		name: "metrics-max-identities", commands: inTunnel, group: groupStatus, value: "N", initial: "100",
+		name: "metrics-max-identities", commands: inProcess, group: groupStatus, value: "N", initial: "100",
 		help: "identities of peers that metrics tell apart, the rest is other",
 		set:  one(func(d *draft) *int { return &d.sidecar.Metrics.MaxIdentities }, parseCount),
 	},
 	{
-		name: "metrics-compat", commands: inTunnel, group: groupStatus, value: "NAME", choices: []string{PrometheusTunnel},
+		name: "metrics-compat", commands: inProcess, group: groupStatus, value: "NAME", choices: []string{PrometheusTunnel},
 		help: "count HTTP requests under the names of prometheus-tunnel too",
 		set:  one(func(d *draft) *string { return &d.sidecar.Metrics.Compat }, parseCompat),
 	},
 	{
-		name: "netstat", commands: inTunnel, group: groupStatus,
+		name: "netstat", commands: inProcess, group: groupStatus,
 		help: "serve the metric of sallyport netstat too, with its defaults",
 		set:  one(func(d *draft) *bool { return &d.sidecar.Netstat }, parseSwitch),
 	},
@@ -574,45 +574,50 @@ var settings = []setting{
 
 	// Process
 	{
+		name: "config", commands: inRun, group: groupProcess, value: "FILE", flagOnly: true,
+		help: "file with the tunnels, in YAML; read again when a reload is asked for",
+		set:  one(func(d *draft) *string { return &d.configFile }, parsePath),
+	},
+	{
 		name: "conf", commands: inNetstat, group: groupProcess, value: "FILE",
 		help: "file with a flag's name, without dashes, and its value on each line; flags and variables win",
 		set:  one(func(d *draft) *string { return &d.keyFile }, parsePath),
 	},
 	{
-		name: "disable-landlock", commands: inTunnel | inNetstat, group: groupProcess,
+		name: "disable-landlock", commands: inProcess | inNetstat, group: groupProcess,
 		help: "run without the sandbox of files and ports that Linux's Landlock is for",
 		set:  one(func(d *draft) *bool { return &d.sidecar.DisableLandlock }, parseSwitch),
 	},
 	{
-		name: "use-landlock", commands: inTunnel, group: groupProcess, hidden: true,
+		name: "use-landlock", commands: inProcess, group: groupProcess, hidden: true, flagOnly: true,
 		help: "does nothing: the sandbox is on without it",
 		set:  func(_ *draft, text string) error { _, err := parseSwitch(text); return err },
 	},
 
 	// Logging
 	{
-		name: "quiet", commands: inTunnel, group: groupLogging, value: "WHAT", repeats: true,
+		name: "quiet", commands: inProcess, group: groupLogging, value: "WHAT", repeats: true,
 		choices: []string{"all", "conns", "conn-errs", "handshake-errs"},
 		help:    "leave out log lines: all, conns, conn-errs, handshake-errs",
 		set:     setQuiet,
 	},
 	{
-		name: "log-format", commands: inTunnel | inNetstat, group: groupLogging, value: "FORMAT", initial: "text", choices: []string{"text", "json"},
+		name: "log-format", commands: inProcess | inNetstat, group: groupLogging, value: "FORMAT", initial: "text", choices: []string{"text", "json"},
 		help: "text or json",
 		set:  one(func(d *draft) *LogFormat { return &d.sidecar.Log.Format }, parseLogFormat),
 	},
 	{
-		name: "log-level", commands: inTunnel | inNetstat, group: groupLogging, value: "LEVEL", initial: "info", choices: []string{"debug", "info", "warn", "error"},
+		name: "log-level", commands: inProcess | inNetstat, group: groupLogging, value: "LEVEL", initial: "info", choices: []string{"debug", "info", "warn", "error"},
 		help: "least level to log: debug, info, warn, error",
 		set:  one(func(d *draft) *slog.Level { return &d.sidecar.Log.Level }, parseLogLevel),
 	},
 	{
-		name: "syslog", commands: inTunnel, group: groupLogging,
+		name: "syslog", commands: inProcess, group: groupLogging,
 		help: "log to the system's log, at /dev/log, rather than to standard output",
 		set:  one(func(d *draft) *bool { return &d.sidecar.Log.Syslog }, parseSyslog),
 	},
 	{
-		name: "log-sample", commands: inTunnel, group: groupLogging, value: "N", initial: "1",
+		name: "log-sample", commands: inProcess, group: groupLogging, value: "N", initial: "1",
 		help: "log the opening and closing of one in N connections; failures always",
 		set:  one(func(d *draft) *int { return &d.sidecar.Log.Sample }, parsePositiveCount),
 	},

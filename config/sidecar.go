@@ -8,10 +8,12 @@ import (
 	"sallyport/socket"
 )
 
-// Sidecar is the work of `sallyport server` and `sallyport client`: tunnels, and
-// what belongs to the process that runs them.
+// Sidecar is the work of `sallyport run`, and of `sallyport server` and `sallyport
+// client`, which have one tunnel: tunnels, and what belongs to the process that
+// runs them.
 type Sidecar struct {
-	Tunnels         []Tunnel // at least one
+	File            *File    // what it was read from; nil: a command line alone
+	Tunnels         []Tunnel // at least one, each with a name of its own
 	Status          Status
 	Metrics         Metrics
 	Netstat         bool // measure the host's long-lived connections too, beside what the status port tells
@@ -51,7 +53,7 @@ func (s *Sidecar) LogValue() slog.Value {
 // Status is the status port. The zero value is none.
 type Status struct {
 	Listen   socket.Address
-	TLS      bool // serve HTTPS with the first tunnel's identity, if Listen turns out to be TCP; else plain HTTP
+	TLS      bool // serve HTTPS with the identity of the first tunnel that has one, if Listen turns out to be TCP; else plain HTTP
 	Pprof    bool // serve /debug/pprof/
 	Shutdown bool // serve /_shutdown
 

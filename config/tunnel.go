@@ -32,7 +32,8 @@ const (
 
 // Tunnel is one listener with its target.
 type Tunnel struct {
-	Name     string // for logs and metrics; the mode's name when there is but one tunnel
+	Origin   *Origin // where in a configuration file it stands; nil: on a command line
+	Name     string  // for logs and metrics; on a command line, the mode's name
 	Mode     Mode
 	Protocol Protocol
 	Listen   socket.Address

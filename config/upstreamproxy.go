@@ -115,6 +115,7 @@ func (d *draft) checkProxy() error {
 		return fmt.Errorf("%s and %s: one without the other; give both", d.name("proxy-cert"), d.name("proxy-key"))
 	case p.User != "" && p.AuthFile != "":
 		return fmt.Errorf("%s and %s: both have a user and a password; give one or the other", d.name("proxy"), d.name("proxy-auth-file"))
+	case target.IsZero(): // which is wrong in itself
 	case target.Network() != "tcp" || target.Host() == "":
 		return fmt.Errorf("%s %s: is of this machine, which no proxy can reach; write HOST:PORT, or leave out %s", d.name("target"), target, d.name("proxy"))
 	case ip.Zone() != "":

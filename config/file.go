@@ -1,0 +1,491 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"sallyport/socket"
+)
+
+// maxTunnels is how many tunnels a file may have.
+const maxTunnels = 4096
+
+// The keys of a file that are no settings.
+const (
+	keyDefaults = "defaults"
+	keyTunnels  = "tunnels"
+	keyName     = "name"
+	keyMode     = "mode"
+)
+
+// file is a configuration file that is being read.
+type file struct {
+	path    string
+	env     func(string) (string, bool)
+	values  int // read so far
+	names   map[string]place
+	faults  []fault
+	tunnels []*draft
+	shared  draft // takes note of what is wrong with defaults
+}
+
+// entry is a key of a mapping, with its value.
+type entry struct {
+	name       string
+	key, value *yaml.Node
+}
+
+// setFile reads the configuration file, if the command has one: what belongs to
+// the process into d, unless a flag or a variable has said it already, and each
+// tunnel into a draft of its own. What is wrong with it is told by finish, when
+// all is known.
+func (d *draft) setFile(env func(string) (string, bool)) error {
+	if d.command.set != inRun {
+		return nil
+	}
+	if d.configFile == "" {
+		return errors.New("--config: missing; say which file has the tunnels, such as --config sallyport.yaml")
+	}
+	text, err := readFile(d.configFile)
+	if err != nil {
+		return fmt.Errorf("%s %q: %w", d.name("config"), d.configFile, errnoOf(err))
+	}
+	root, at, err := parseDocument(text)
+	if err != nil {
+		return newFaults(d.configFile, []fault{{at, err.Error()}})
+	}
+	d.file = &file{path: d.configFile, env: env, names: make(map[string]place)}
+	d.origin = &Origin{path: d.configFile, places: make(map[string]place)}
+	d.file.process(d, root)
+	return nil
+}
+
+// process reads the top level.
+func (f *file) process(d *draft, root *yaml.Node) {
+	var defaults []entry
+	var tunnels *yaml.Node
+	for _, e := range f.entries(root, "a configuration file is a mapping, with tunnels and more") {
+		switch e.name {
+		case keyDefaults:
+			defaults = f.defaults(e.value)
+		case keyTunnels:
+			tunnels = target(e.value)
+		default:
+			f.processKey(d, e)
+		}
+	}
+	switch {
+	case tunnels == nil:
+		f.fault(place{1, 1}, "%s: missing; it is the list of tunnels", keyTunnels)
+		return
+	case tunnels.Kind != yaml.SequenceNode:
+		f.fault(placeOf(tunnels), "%s: takes a list, and this is %s; write - in front of each tunnel", keyTunnels, kindOf(tunnels))
+		return
+	case len(tunnels.Content) == 0:
+		f.fault(placeOf(tunnels), "%s: empty; it needs at least one", keyTunnels)
+	case len(tunnels.Content) > maxTunnels:
+		f.fault(placeOf(tunnels), "%s: %d of them, and one process has room for %d", keyTunnels, len(tunnels.Content), maxTunnels)
+		return
+	}
+	for _, n := range tunnels.Content {
+		if f.full() {
+			return
+		}
+		f.tunnel(n, defaults)
+	}
+}
+
+// processKey reads a key of the top level.
+func (f *file) processKey(d *draft, e entry) {
+	s := findKey(e.name, inRun)
+	if s == nil {
+		f.unknown(e, inRun, d)
+		return
+	}
+	if _, given := d.from[s.name]; given { // by a flag or a variable, which win over what is still to be right
+		d = newDraft(d.command)
+	}
+	f.set(d, s, e, false)
+}
+
+// defaults reads what tunnels have in common, and keeps what is right.
+func (f *file) defaults(n *yaml.Node) []entry {
+	var kept []entry
+	for _, e := range f.entries(n, keyDefaults+" is a mapping of keys that tunnels have") {
+		if e.name == keyName || e.name == keyMode {
+			f.fault(placeOf(e.key), "%s: each tunnel has its own; put it there", e.name)
+			continue
+		}
+		command := findCommand(string(Server))
+		s := findKey(e.name, inServer)
+		if s == nil {
+			command = findCommand(string(Client))
+			s = findKey(e.name, inClient)
+		}
+		if s == nil {
+			f.unknown(e, inTunnel, &f.shared)
+			continue
+		}
+		if f.set(newDraft(command), s, e, false) {
+			kept = append(kept, e)
+		} else {
+			f.shared.broken = append(f.shared.broken, s.name)
+		}
+	}
+	return kept
+}
+
+// tunnel reads one tunnel.
+func (f *file) tunnel(n *yaml.Node, defaults []entry) {
+	entries := f.entries(n, "a tunnel is a mapping, with name, mode, listen, target and more")
+	if entries == nil {
+		return
+	}
+	origin := &Origin{path: f.path, whole: placeOf(n), places: make(map[string]place)}
+	command := f.mode(origin.whole, entries)
+	readable := command != nil
+	if !readable {
+		command = &eitherMode // so as to find what else is wrong
+	}
+	t := newDraft(command)
+	t.origin = origin
+	t.tunnel.Origin = origin
+	if t.tunnel.Name = f.name(origin.whole, entries); t.tunnel.Name != "" {
+		origin.about = fmt.Sprintf("tunnel %s: ", t.tunnel.Name)
+	}
+	removed := make(map[string]bool)
+	for _, e := range entries {
+		if e.name == keyName || e.name == keyMode {
+			continue
+		}
+		s := findKey(e.name, command.set)
+		if s == nil {
+			f.unknown(e, command.set, t)
+			continue
+		}
+		hasDefault := func(d entry) bool { return d.name == e.name }
+		if isNull(target(e.value)) && slices.ContainsFunc(defaults, hasDefault) {
+			removed[s.name] = true
+			continue
+		}
+		f.set(t, s, e, false)
+	}
+	for _, e := range defaults {
+		s := findKey(e.name, command.set)
+		if s == nil || removed[s.name] {
+			continue
+		}
+		if _, own := t.from[s.name]; !own {
+			f.set(t, s, e, true)
+		}
+	}
+	if readable {
+		f.tunnels = append(f.tunnels, t)
+	}
+}
+
+// eitherMode stands for the mode of a tunnel that has none.
+var eitherMode = command{set: inTunnel}
+
+// mode is the command that would do what a tunnel does, or nil.
+func (f *file) mode(at place, entries []entry) *command {
+	e := find(entries, keyMode)
+	if e == nil {
+		f.fault(at, "%s: missing; write server for one that accepts TLS, or client for one that speaks it to its target", keyMode)
+		return nil
+	}
+	text, ok := f.text(*e, keyMode)
+	switch Mode(text) {
+	case Server, Client:
+		return findCommand(text)
+	}
+	if ok {
+		f.fault(placeOf(e.key), "%s %q: no such mode; write server or client", keyMode, text)
+	}
+	return nil
+}
+
+// name is what a tunnel is called, or "".
+func (f *file) name(at place, entries []entry) string {
+	e := find(entries, keyName)
+	if e == nil {
+		f.fault(at, "%s: missing; logs and metrics tell tunnels apart by it", keyName)
+		return ""
+	}
+	text, ok := f.text(*e, keyName)
+	if !ok {
+		return ""
+	}
+	here := placeOf(e.key)
+	if _, err := parseTunnelName(text); err != nil {
+		f.fault(here, "%s %q: %w", keyName, text, err)
+		return ""
+	}
+	if first, taken := f.names[text]; taken {
+		f.fault(here, "%s %q: the tunnel in line %d has that name; choose another", keyName, text, first.line)
+		return ""
+	}
+	f.names[text] = here
+	return text
+}
+
+// text reads a key that is no setting.
+func (f *file) text(e entry, name string) (string, bool) {
+	value := target(e.value)
+	if value.Kind != yaml.ScalarNode || isNull(value) {
+		f.fault(placeOf(e.key), "%s: takes a single value, and this is %s", name, kindOf(value))
+		return "", false
+	}
+	text, err := expand(value.Value, f.env)
+	if err != nil {
+		f.fault(placeOf(e.key), "%s: %w", name, err)
+	}
+	return text, err == nil
+}
+
+// entries takes a mapping apart.
+func (f *file) entries(n *yaml.Node, want string) []entry {
+	n = target(n)
+	if n.Kind != yaml.MappingNode {
+		f.fault(placeOf(n), "%s; this is %s", want, kindOf(n))
+		return nil
+	}
+	seen := make(map[string]place)
+	entries := make([]entry, 0, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content) && !f.full(); i += 2 {
+		key := target(n.Content[i])
+		e := entry{name: key.Value, key: n.Content[i], value: n.Content[i+1]}
+		at := placeOf(e.key)
+		first, again := seen[e.name]
+		switch {
+		case key.Kind != yaml.ScalarNode:
+			f.fault(at, "a key is a name, and this is %s", kindOf(key))
+		case key.ShortTag() == "!!merge":
+			f.fault(at, "key \"<<\": mappings are not merged here; put what tunnels share under %s", keyDefaults)
+		case again:
+			f.fault(at, "key %s: given twice; line %d has it too", shown(e.name), first.line)
+		default:
+			seen[e.name] = at
+			entries = append(entries, e)
+		}
+	}
+	return entries
+}
+
+func find(entries []entry, name string) *entry {
+	i := slices.IndexFunc(entries, func(e entry) bool { return e.name == name })
+	if i < 0 {
+		return nil
+	}
+	return &entries[i]
+}
+
+// set gives a setting the value of a key, or its values. It tells whether there
+// was nothing wrong with them; if there was, for a draft of its own it is told.
+func (f *file) set(d *draft, s *setting, e entry, isDefault bool) bool {
+	at, value := placeOf(e.key), target(e.value)
+	ok := true
+	switch {
+	case value.Kind == yaml.ScalarNode:
+		ok = f.value(d, s, at, value)
+	case value.Kind == yaml.SequenceNode && s.repeats:
+		for _, item := range value.Content {
+			// One at a time, so that all that are wrong are told.
+			ok = f.value(d, s, placeOf(item), target(item)) && ok
+		}
+	default:
+		f.fault(at, "%s: takes %s, and this is %s", s.name, s.wanted(), kindOf(value))
+		ok = false
+	}
+	if !ok {
+		d.broken = append(d.broken, s.name)
+	}
+	d.from[s.name] = at.source(s.name)
+	if isDefault {
+		d.from[s.name] = fmt.Sprintf("%s (of %s, line %d)", s.name, keyDefaults, at.line)
+	} else if d.origin != nil {
+		d.origin.places[s.name] = at
+	}
+	return ok
+}
+
+// value reads one value into its setting.
+func (f *file) value(d *draft, s *setting, at place, n *yaml.Node) bool {
+	f.values++
+	switch {
+	case f.values == maxValues:
+		f.fault(at, "%s: more than %d values in this file, those of aliases and %s counted each time", s.name, maxValues, keyDefaults)
+		return false
+	case f.values > maxValues || f.full():
+		return false
+	case n.Kind != yaml.ScalarNode:
+		f.fault(at, "%s: takes %s, and this is %s", s.name, s.wanted(), kindOf(n))
+		return false
+	case isNull(n):
+		f.fault(at, "%s: the value is missing; write %s: %s, or leave it out", s.name, s.name, s.placeholder())
+		return false
+	case n.Style&yaml.TaggedStyle != 0:
+		f.fault(at, "%s: tags such as %s mean nothing here; leave it out", s.name, shown(n.Tag))
+		return false
+	case n.ShortTag() == "!!bool" && !s.isSwitch():
+		f.fault(at, "%s: takes %s, not %s; write it in quotes if it is meant so", s.name, s.wanted(), n.Value)
+		return false
+	}
+	text, err := expand(n.Value, f.env)
+	if err != nil {
+		f.fault(at, "%s: %w", s.name, err)
+		return false
+	}
+	if err := d.set(s, s.name, text); err != nil {
+		// Of what the environment has, only the name is shown.
+		f.fault(at, "%s", strings.ReplaceAll(err.Error(), strconv.Quote(text), strconv.Quote(n.Value)))
+		return false
+	}
+	return true
+}
+
+// wanted is what a setting takes, in an error.
+func (s *setting) wanted() string {
+	switch {
+	case s.isSwitch():
+		return "true or false"
+	case s.repeats:
+		return s.value + ", or a list of it"
+	}
+	return s.value
+}
+
+// findKey is the setting that a key of a file stands for, in any of commands;
+// tunnels have no keys that belong to the process. It is nil if there is none.
+func findKey(name string, commands commandSet) *setting {
+	s := findSetting(name, commands)
+	if s == nil || s.name != name || s.flagOnly || commands != inRun && s.commands&inRun != 0 {
+		return nil
+	}
+	return s
+}
+
+// keyNames are the keys that there are where those of commands are.
+func keyNames(commands commandSet) []string {
+	names := []string{keyName, keyMode}
+	if commands == inRun {
+		names = []string{keyDefaults, keyTunnels}
+	}
+	for i := range settings {
+		if s := &settings[i]; findKey(s.name, commands) == s {
+			names = append(names, s.name)
+		}
+	}
+	return names
+}
+
+// unknown tells of a key that is none where it stands.
+func (f *file) unknown(e entry, here commandSet, d *draft) {
+	at := placeOf(e.key)
+	alias := findSetting(e.name, here)
+	near := ""
+	if alias != nil && findKey(alias.name, here) != nil {
+		near = alias.name
+	} else if !f.full() {
+		near = nearest(strings.ToLower(e.name), keyNames(here))
+	}
+	if near != "" {
+		d.broken = append(d.broken, near)
+	}
+	there, where := inRun, "at the top level"
+	if here == inRun {
+		there, where = inTunnel, "in a tunnel"
+	}
+	switch elsewhere := shown(e.name); {
+	case here == inRun && findKey(e.name, inTunnel) != nil:
+		f.fault(at, "key %s: belongs to a tunnel; put it into one of %s, or into %s for all", elsewhere, keyTunnels, keyDefaults)
+	case here != inRun && findKey(e.name, inRun) != nil:
+		f.fault(at, "key %s: belongs to the process; put it at the top level", elsewhere)
+	case here == inServer && findKey(e.name, inClient) != nil:
+		f.fault(at, "key %s: has a meaning in client mode alone; leave it out", elsewhere)
+	case here == inClient && findKey(e.name, inServer) != nil:
+		f.fault(at, "key %s: has a meaning in server mode alone; leave it out", elsewhere)
+	case near != "":
+		f.fault(at, "unknown key %s; did you mean %s?", elsewhere, near)
+	default:
+		if near = nearest(strings.ToLower(e.name), keyNames(there)); near != "" {
+			f.fault(at, "unknown key %s; did you mean %s, %s?", elsewhere, near, where)
+			return
+		}
+		f.fault(at, "unknown key %s; sallyport --config-schema lists all", elsewhere)
+	}
+}
+
+// shown is a key or a tag for an error: its beginning will do.
+func shown(text string) string {
+	const most = 64
+	if len(text) > most {
+		text = text[:most] + "…"
+	}
+	return strconv.Quote(text)
+}
+
+func (f *file) fault(at place, format string, args ...any) {
+	f.faults = append(f.faults, fault{at, fmt.Errorf(format, args...).Error()})
+}
+
+// full tells whether enough is wrong to stop looking for more.
+func (f *file) full() bool { return len(f.faults) > maxFaults }
+
+// finishFile checks what the settings of all tunnels say together.
+func (d *draft) finishFile() error {
+	f := d.file
+	for _, t := range f.tunnels {
+		if err := t.setAmbient(f.env); err != nil {
+			f.faults = append(f.faults, t.origin.fault(err.Error()))
+			continue
+		}
+		if err := t.setDefaults(); err != nil {
+			return err
+		}
+		for _, err := range t.checkTunnel(d) {
+			if text := err.Error(); !namesAny(text, slices.Concat(t.broken, f.shared.broken, d.broken)) {
+				f.faults = append(f.faults, t.origin.fault(text))
+			}
+		}
+		d.sidecar.Tunnels = append(d.sidecar.Tunnels, t.tunnel)
+	}
+	f.checkListeners()
+	for _, err := range d.checkProcess(f.tunnels) {
+		if text := err.Error(); !namesAny(text, d.broken) {
+			f.faults = append(f.faults, d.origin.fault(text))
+		}
+	}
+	if len(f.faults) > 0 {
+		return newFaults(f.path, f.faults)
+	}
+	d.sidecar.File = &File{Path: f.path, Origin: d.origin, read: d.again, texts: d.texts}
+	return nil
+}
+
+// checkListeners wants no two tunnels to listen at one place.
+func (f *file) checkListeners() {
+	for i, t := range f.tunnels {
+		for _, other := range f.tunnels[:i] {
+			if clash(t.tunnel.Listen, other.tunnel.Listen) {
+				f.faults = append(f.faults, t.origin.fault(fmt.Sprintf("%s %s: is where tunnel %s of line %d listens already; choose another",
+					t.name("listen"), t.tunnel.Listen, other.tunnel.Name, other.origin.whole.line)))
+				break
+			}
+		}
+	}
+}
+
+// clash tells whether two sockets cannot listen at the same time.
+func clash(a, b socket.Address) bool {
+	if a == b {
+		return !a.IsZero()
+	}
+	anywhere := func(a socket.Address) bool { return a.Host() == "" || a.Host() == "0.0.0.0" || a.Host() == "::" }
+	return a.Network() == "tcp" && b.Network() == "tcp" && a.Port() == b.Port() && (anywhere(a) || anywhere(b))
+}
