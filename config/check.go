@@ -66,6 +66,7 @@ func (d *draft) checkTunnel(process *draft) []error {
 		judge,
 		d.checkPins,
 		d.checkTLS,
+		d.checkHTTP,
 	}
 	var faults []error
 	for _, check := range checks {

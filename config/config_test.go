@@ -330,10 +330,29 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		{leastServer, "--max-concurrent-conns 7", func(_ *Sidecar, u *Tunnel) { u.MaxConns = 7 }},
 		{leastServer, "--max-handshakes 7", func(_ *Sidecar, u *Tunnel) { u.MaxHandshakes = 7 }},
 		{leastServer, "--max-handshakes 0", func(_ *Sidecar, u *Tunnel) { u.MaxHandshakes = 0 }},
-		{leastServer, "--protocol http", func(_ *Sidecar, u *Tunnel) { u.Protocol = HTTP }},
+		{leastServer, "--protocol http", func(_ *Sidecar, u *Tunnel) { overHTTP(u) }},
+		{leastServer, "--protocol http --alpn http/1.1", func(_ *Sidecar, u *Tunnel) {
+			overHTTP(u)
+			u.TLS.Protocols = []string{"http/1.1"}
+		}},
+		{leastServer, "--protocol http --http-target-h2c --http-forwarded", func(_ *Sidecar, u *Tunnel) {
+			overHTTP(u)
+			u.Requests.TargetH2C, u.Requests.Forwarded = true, true
+		}},
+		{leastClient, "--protocol http --http-max-header-bytes 2048 --http-max-body-bytes 5000000000 --http-max-requests 7", func(_ *Sidecar, u *Tunnel) {
+			overHTTP(u)
+			u.Requests.MaxHeaderBytes, u.Requests.MaxBodyBytes, u.Requests.MaxRequests = 2048, 5000000000, 7
+		}},
+		{leastClient, "--protocol http --http-header-timeout 1s --http-read-timeout 2s --http-idle-timeout 3s --http-response-timeout 4s", func(_ *Sidecar, u *Tunnel) {
+			overHTTP(u)
+			r := &u.Requests
+			r.HeaderTimeout, r.ReadTimeout, r.IdleTimeout, r.ResponseTimeout = time.Second, 2*time.Second, 3*time.Second, 4*time.Second
+		}},
 		{leastClient, "--protocol tcp", func(*Sidecar, *Tunnel) {}},
 		{"server --listen localhost:8443 --target localhost:8080", "--protocol http --disable-tls", func(_ *Sidecar, u *Tunnel) {
-			u.Listen, u.Protocol, u.DisableTLS, u.DisableAuthentication = address(t, "localhost:8443"), HTTP, true, true
+			overHTTP(u)
+			u.TLS.Protocols = nil // there is no TLS
+			u.Listen, u.DisableTLS, u.DisableAuthentication = address(t, "localhost:8443"), true, true
 			u.Identity, u.Access = Identity{}, Access{}
 		}},
 		{leastServer, "--max-conns-per-ip 7", func(_ *Sidecar, u *Tunnel) { u.MaxConnsPerIP = 7 }},
@@ -404,7 +423,8 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		}},
 		{leastServer, "--metrics-interval 1s", func(s *Sidecar, _ *Tunnel) { s.Metrics.Interval = time.Second }},
 		{leastServer, "--protocol http --metrics-compat prometheus-tunnel", func(s *Sidecar, u *Tunnel) {
-			u.Protocol, s.Metrics.Compat = HTTP, PrometheusTunnel
+			overHTTP(u)
+			s.Metrics.Compat = PrometheusTunnel
 		}},
 		{leastServer, "--metrics-max-identities 0", func(s *Sidecar, _ *Tunnel) { s.Metrics.MaxIdentities = 0 }},
 		{leastServer, "--status unix:/s --netstat", func(s *Sidecar, _ *Tunnel) { s.Status, s.Netstat = Status{Listen: address(t, "unix:/s")}, true }},
@@ -611,4 +631,13 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("error of more than one line: %q", err)
 		}
 	})
+}
+
+// overHTTP gives a tunnel what --protocol http does.
+func overHTTP(t *Tunnel) {
+	t.Protocol = HTTP
+	t.TLS.Protocols = []string{"h2", "http/1.1"}
+	t.Requests = Requests{
+		MaxHeaderBytes: 65536, HeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute, ResponseTimeout: time.Minute,
+	}
 }

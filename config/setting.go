@@ -65,6 +65,7 @@ const (
 	groupIdentity     group = "Identity and trust"
 	groupAccess       group = "Access"
 	groupLimits       group = "Timeouts and limits"
+	groupHTTP         group = "HTTP, with --protocol http"
 	groupTLS          group = "TLS"
 	groupStatus       group = "Status and metrics"
 	groupShown        group = "What to show"
@@ -76,6 +77,6 @@ const (
 
 // groups is their order.
 var groups = []group{
-	groupAddresses, groupIdentity, groupAccess, groupLimits, groupTLS,
+	groupAddresses, groupIdentity, groupAccess, groupLimits, groupHTTP, groupTLS,
 	groupStatus, groupShown, groupConnections, groupProcess, groupLogging, groupCertificates,
 }

@@ -398,6 +398,53 @@ var settings = []setting{
 		set:  one(func(d *draft) *time.Duration { return &d.sidecar.ShutdownTimeout }, parseDuration),
 	},
 
+	// HTTP
+	{
+		name: "http-target-h2c", commands: inTunnel, group: groupHTTP,
+		help: "speak HTTP/2 to a --target without TLS, as gRPC services want",
+		set:  one(func(d *draft) *bool { return &d.tunnel.Requests.TargetH2C }, parseSwitch),
+	},
+	{
+		name: "http-forwarded", commands: inTunnel, group: groupHTTP,
+		help: "tell --target where a request comes from by the header Forwarded too",
+		set:  one(func(d *draft) *bool { return &d.tunnel.Requests.Forwarded }, parseSwitch),
+	},
+	{
+		name: "http-max-header-bytes", commands: inTunnel, group: groupHTTP, value: "BYTES", initial: "65536",
+		help: "largest header of a request, roughly; beyond, the answer is 431",
+		set:  one(func(d *draft) *int { return &d.tunnel.Requests.MaxHeaderBytes }, parseHeaderBytes),
+	},
+	{
+		name: "http-max-body-bytes", commands: inTunnel, group: groupHTTP, value: "BYTES", initial: "0",
+		help: "largest body of a request; beyond, the answer is 413; 0 is no limit",
+		set:  one(func(d *draft) *int64 { return &d.tunnel.Requests.MaxBodyBytes }, parseBytes),
+	},
+	{
+		name: "http-max-requests", commands: inTunnel, group: groupHTTP, value: "N", initial: "0",
+		help: "requests in hand at once; beyond, the answer is 503; 0 is no limit",
+		set:  one(func(d *draft) *int { return &d.tunnel.Requests.MaxRequests }, parseCount),
+	},
+	{
+		name: "http-header-timeout", commands: inTunnel, group: groupHTTP, value: "DURATION", initial: "10s",
+		help: "longest time for the header of a request to come; 0 is for ever",
+		set:  one(func(d *draft) *time.Duration { return &d.tunnel.Requests.HeaderTimeout }, parseDuration),
+	},
+	{
+		name: "http-read-timeout", commands: inTunnel, group: groupHTTP, value: "DURATION", initial: "60s",
+		help: "longest wait for more of a request's body, but for gRPC; 0 is for ever",
+		set:  one(func(d *draft) *time.Duration { return &d.tunnel.Requests.ReadTimeout }, parseDuration),
+	},
+	{
+		name: "http-idle-timeout", commands: inTunnel, group: groupHTTP, value: "DURATION", initial: "2m",
+		help: "close a client's connection without a request for this long; 0 is never",
+		set:  one(func(d *draft) *time.Duration { return &d.tunnel.Requests.IdleTimeout }, parseDuration),
+	},
+	{
+		name: "http-response-timeout", commands: inTunnel, group: groupHTTP, value: "DURATION", initial: "60s",
+		help: "longest wait for --target to begin an answer; beyond, it is 504; 0 is for ever",
+		set:  one(func(d *draft) *time.Duration { return &d.tunnel.Requests.ResponseTimeout }, parseDuration),
+	},
+
 	// TLS
 	{
 		name: "disable-tls", commands: inServer, group: groupTLS,

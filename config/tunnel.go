@@ -36,6 +36,7 @@ type Tunnel struct {
 	Name     string  // for logs and metrics; on a command line, the mode's name
 	Mode     Mode
 	Protocol Protocol
+	Requests Requests // with HTTP
 	Listen   socket.Address
 	Target   socket.Address
 
@@ -93,6 +94,7 @@ func (t *Tunnel) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.String("mode", string(t.Mode)),
 		slog.String("protocol", string(t.Protocol)),
+		slog.Any("http", t.Requests),
 		slog.String("listen", t.Listen.String()),
 		slog.String("target", t.Target.String()),
 		slog.String("listen_mode", octal(t.ListenMode)),

@@ -37,7 +37,7 @@ func (c *conn) checkIdle() {
 	left := c.server.IdleTimeout - (time.Since(c.accepted) - last)
 	if left <= 0 {
 		// Both are looked at each time, so that what each remembers is of one age.
-		up, down := draining(&c.up, c.target), draining(&c.down, c.client)
+		up, down := c.target != nil && draining(&c.up, c.target), draining(&c.down, c.client)
 		if up || down {
 			left = c.server.IdleTimeout
 		}

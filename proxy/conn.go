@@ -37,6 +37,7 @@ type conn struct {
 	reason   string // why it ended; the first one stands
 	remark   string // what is to be told of it if nothing ended it but its two ends
 	finished bool   // both sides are closed
+	handled  bool   // Server.Handle has it
 	idle     *time.Timer
 	lifetime *time.Timer
 	closing  *time.Timer
@@ -83,6 +84,10 @@ func (c *conn) serve() {
 		return
 	}
 	if c.challenged() {
+		return
+	}
+	if c.server.Handle != nil {
+		c.handle()
 		return
 	}
 	if err := c.dial(); err != nil {
@@ -268,7 +273,7 @@ func (c *conn) shown(err error) []slog.Attr {
 // finish closes what is open and says that the connection is over.
 func (c *conn) finish() {
 	c.mu.Lock()
-	opened := c.target != nil
+	opened := c.target != nil || c.handled
 	c.closeBoth()
 	reason := cmp.Or(c.reason, c.remark, reasonEOF)
 	c.mu.Unlock()
@@ -312,7 +317,7 @@ func (c *conn) cut(reason string) {
 func (c *conn) shutDown() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	established := c.target != nil && !c.finished
+	established := (c.target != nil || c.handled) && !c.finished
 	c.cutLocked(reasonShutdown)
 	return established
 }

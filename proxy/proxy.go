@@ -19,6 +19,9 @@
 // A TLS connection that negotiated acme-tls/1 ends after its handshake, with the reason acme_challenge: it is an ACME CA that
 // validates a name (RFC 8737), which the TLS configuration may let in without a certificate.
 //
+// Where a protocol is to be understood rather than forwarded, Server.Handle gets the connection after its handshake. Clocks,
+// limits and the drain go for it too.
+//
 // The package knows no configuration, no certificates and no metrics: it takes a *tls.Config, a dial function and the
 // functions of an Observer.
 package proxy
@@ -45,6 +48,12 @@ type Server struct {
 	// Dial connects to the target. It must return soon after its context ends. Required.
 	Dial func(context.Context) (net.Conn, error)
 
+	// Handle takes the place of dialling and forwarding, for protocols that need to be understood: it is called with each
+	// client that was let in, and the connection is over when it returns. It closes the client. When the context ends it is to
+	// come to an end as soon as what is in progress is done: the server has begun to shut down, or MaxLifetime has passed.
+	// What it connects to goes through Reacher. Nil forwards bytes.
+	Handle func(ctx context.Context, client *Client)
+
 	// Announce makes what the target is told about a connection before it gets anything else of it. Nil tells it nothing.
 	Announce Announcement
 
@@ -70,7 +79,8 @@ type Server struct {
 	// IdleTimeout closes a connection over which no byte went either way for that long. Zero or less is never.
 	IdleTimeout time.Duration
 
-	// MaxLifetime closes a connection this long after forwarding began. Zero or less is never.
+	// MaxLifetime closes a connection this long after forwarding began. Zero or less is never. One that is handled is told,
+	// and has CloseTimeout left.
 	MaxLifetime time.Duration
 
 	// MaxConns is how many connections may be in hand at once, those in a handshake included; more wait in the accept
@@ -124,6 +134,7 @@ type Server struct {
 	closing  bool
 	listener net.Listener // nil until Serve
 	active   map[*conn]struct{}
+	reached  map[*reached]struct{} // nil without Handle
 	sources  sources
 	total    int64
 	bytesIn  int64 // of connections that have ended; see Bytes

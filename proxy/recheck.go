@@ -23,18 +23,26 @@ func (s *Server) Recheck(verify func(tls.ConnectionState) error) (closed int) {
 			closed++
 		}
 	}
+	for _, t := range s.targets() {
+		if t.recheck(verify) {
+			closed++
+		}
+	}
 	return closed
 }
 
 // recheck cuts the connection if it is open and verify rejects a peer of it.
 func (c *conn) recheck(verify verdict) (cut bool) {
 	c.mu.Lock()
-	client, target := c.client, c.target
+	client, target, handled := c.client, c.target, c.handled
 	c.mu.Unlock()
-	if target == nil {
+	if target == nil && !handled {
 		return false // admit will ask
 	}
-	err := errors.Join(client.verify(verify), target.verify(verify))
+	err := client.verify(verify)
+	if target != nil {
+		err = errors.Join(err, target.verify(verify))
+	}
 	if err == nil {
 		return false
 	}

@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -16,7 +18,7 @@ const recordHeader = 5
 // by one: what it still has tells whether the session can go on without waiting for the network.
 //
 // The deadlines of the socket belong to the proxy: crypto/tls would give the close_notify alert five seconds, and a peer that
-// reads slowly would lose its end of stream. During a handshake the wire gives up the place at the gate for as long as the
+// reads slowly would lose its end of stream. Only where somebody else handles the session they are theirs. During a handshake the wire gives up the place at the gate for as long as the
 // network lets it wait.
 type wire struct {
 	net.Conn
@@ -24,12 +26,14 @@ type wire struct {
 	remote net.Addr      // of a client that may stand behind a proxy; nil is that of the socket
 	pass   *pass         // of the handshake in progress; nil before and after
 	took   time.Duration // of the handshake, once it is over
+	closed func()        // is called when the session is closed, perhaps again; nil: nobody is told
 
 	// Only whoever reads touches these.
 	in       *intake
 	left     int   // of the record that is being handed over
 	failed   error // of the socket: the system may report it once
 	patient  bool  // Read waits for the network; false is to return errNothingYet
+	timed    bool  // a deadline may end a read, and others follow
 	received bool  // a byte came in
 	ended    bool  // the peer has ended its writing
 
@@ -68,13 +72,22 @@ func (w *wire) Read(p []byte) (int, error) {
 			return n, w.pass.enter()
 		}
 		if w.failed != nil {
-			return 0, w.failed // it fails a handshake, and leaves nothing to compute
+			return 0, w.failure() // it fails a handshake, and leaves nothing to compute
 		}
 		if !w.patient {
 			return 0, errNothingYet
 		}
 		w.fill()
 	}
+}
+
+// failure returns how the socket failed. What was but late may come yet.
+func (w *wire) failure() error {
+	err := w.failed
+	if w.timed && errors.Is(err, os.ErrDeadlineExceeded) {
+		w.failed = nil
+	}
+	return err
 }
 
 // await waits until there is something to read, an error included.
@@ -193,11 +206,34 @@ func (w *wire) RemoteAddr() net.Addr {
 	return w.Conn.RemoteAddr()
 }
 
-// SetDeadline does nothing.
-func (w *wire) SetDeadline(time.Time) error { return nil }
+// Close closes the socket.
+func (w *wire) Close() error {
+	if w.closed != nil {
+		w.closed()
+	}
+	return w.Conn.Close()
+}
 
-// SetReadDeadline does nothing.
-func (w *wire) SetReadDeadline(time.Time) error { return nil }
+// SetDeadline does nothing, unless the wire is timed.
+func (w *wire) SetDeadline(t time.Time) error {
+	if !w.timed {
+		return nil
+	}
+	return w.Conn.SetDeadline(t)
+}
 
-// SetWriteDeadline does nothing.
-func (w *wire) SetWriteDeadline(time.Time) error { return nil }
+// SetReadDeadline is as SetDeadline, for reads.
+func (w *wire) SetReadDeadline(t time.Time) error {
+	if !w.timed {
+		return nil
+	}
+	return w.Conn.SetReadDeadline(t)
+}
+
+// SetWriteDeadline is as SetDeadline, for writes.
+func (w *wire) SetWriteDeadline(t time.Time) error {
+	if !w.timed {
+		return nil
+	}
+	return w.Conn.SetWriteDeadline(t)
+}

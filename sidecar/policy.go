@@ -61,7 +61,13 @@ func (t *tunnel) orPolicy(flags auth.Authorizer) func(remote net.Addr) func(tls.
 // targetConfig returns what gives the config for a connection to the target at an address. Resume has it resume a session that
 // another one has begun.
 func (t *tunnel) targetConfig(resume bool) func(net.Addr) *tls.Config {
+	return t.targetConfigFor(t.config.TLS.Protocols, resume)
+}
+
+// targetConfigFor is targetConfig with other protocols to be agreed on.
+func (t *tunnel) targetConfigFor(protocols []string, resume bool) func(net.Addr) *tls.Config {
 	options := t.clientOptions()
+	options.NextProtos = protocols
 	options.Resume = resume && t.config.TLS.Resumption
 	return t.source.ClientConfigs(options)
 }

@@ -14,6 +14,7 @@ import (
 	"sallyport/proxy"
 	"sallyport/socket"
 	"sallyport/status"
+	"sallyport/webproxy"
 )
 
 // tunnel is one listener with its target, put together.
@@ -23,6 +24,7 @@ type tunnel struct {
 	policy   *policy.Policy // nil: none is asked
 	proxy    *upstreamProxy // nil: the target is reached directly
 	server   *proxy.Server
+	web      *webproxy.Proxy // nil: it forwards bytes
 	check    *status.Check
 	listener net.Listener  // nil until listen; the server closes it
 	owner    *socket.Owner // of the listener's file; nil: the process
@@ -110,6 +112,9 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 			return nil, errors.Join(err, source.Close(), via.close())
 		}
 	}
+	if c.Protocol == config.HTTP {
+		t.forwardHTTP(dial, gate)
+	}
 	t.check = status.NewCheck(run, c.ConnectTimeout)
 	return t, nil
 }
@@ -150,6 +155,9 @@ func lookUpOwner(c *config.Tunnel) (*socket.Owner, error) {
 func (t *tunnel) reload(ctx context.Context) error {
 	before := t.pending.now()
 	err := errors.Join(t.reloadSource(ctx), t.proxy.reload(ctx), t.reloadPolicy(ctx))
+	if t.web != nil {
+		t.web.Refresh() // what was loaded goes for requests that follow, on whatever connection
+	}
 	if err == nil {
 		t.pending.succeeded(before)
 	}
@@ -243,6 +251,9 @@ func (t *tunnel) close() error {
 		if err := t.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			return fmt.Errorf("closing --listen %s: %w", t.config.Listen, err)
 		}
+	}
+	if t.web != nil {
+		_ = t.web.Close()
 	}
 	return errors.Join(t.source.Close(), t.proxy.close())
 }

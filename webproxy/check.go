@@ -1,0 +1,38 @@
+package webproxy
+
+import (
+	"fmt"
+	"net/http"
+)
+
+// maxFields is how many lines the header of a request may have. It is what Envoy and Apache allow.
+const maxFields = 100
+
+// refusal is an answer that is not the target's.
+type refusal struct {
+	code   int
+	reason string
+	text   string
+}
+
+// check refuses what is not to be forwarded. What is no proper HTTP does not come this far.
+func (p *Proxy) check(r *http.Request) *refusal {
+	if r.Method == http.MethodConnect {
+		return &refusal{http.StatusMethodNotAllowed, reasonMethod, "CONNECT asks for a tunnel, and this is no forward proxy"}
+	}
+	fields := 0
+	for _, values := range r.Header {
+		fields += len(values)
+	}
+	if fields > maxFields {
+		return &refusal{http.StatusRequestHeaderFieldsTooLarge, reasonHeader, fmt.Sprintf("the header has %d fields, and %d are allowed", fields, maxFields)}
+	}
+	if p.MaxBodyBytes > 0 && r.ContentLength > p.MaxBodyBytes {
+		return p.tooLarge()
+	}
+	return nil
+}
+
+func (p *Proxy) tooLarge() *refusal {
+	return &refusal{http.StatusRequestEntityTooLarge, reasonBody, fmt.Sprintf("the body is larger than the %d bytes that are allowed", p.MaxBodyBytes)}
+}

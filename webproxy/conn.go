@@ -1,0 +1,222 @@
+package webproxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// quiet is how long a connection without a request stays open once it is to end. A request that is on its way then is still
+// answered; closing at once would lose it.
+const quiet = 2 * time.Second
+
+// preface is what HTTP/2 begins with (RFC 9113, section 3.4).
+const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+// conn is a client's connection, as Go's HTTP server gets it.
+type conn struct {
+	net.Conn
+
+	session *tls.ConnectionState // nil without TLS
+	address netip.Addr           // of the client; the zero Addr if it has none
+	proof   string               // X-Forwarded-Client-Cert; "" if it showed none
+	unread  []byte               // what was read to see what it is
+	http2   *http.Server         // its own, if it speaks that
+	over    chan struct{}        // closed when it is over
+	accept  chan struct{}        // closed when no more is to be accepted of it
+
+	mu      sync.Mutex
+	taken   bool // its server has accepted it
+	closed  bool
+	shut    bool
+	ending  bool // no more requests are wanted
+	idle    bool // none is in hand
+	closing *time.Timer
+}
+
+// secured is a connection that tells of its TLS session.
+type secured interface {
+	Secure() bool
+	ConnectionState() tls.ConnectionState
+}
+
+func newConn(client net.Conn) *conn {
+	c := &conn{Conn: client, over: make(chan struct{}), accept: make(chan struct{})}
+	if at, ok := client.RemoteAddr().(interface{ AddrPort() netip.AddrPort }); ok {
+		c.address = at.AddrPort().Addr().Unmap().WithZone("")
+	}
+	if client, ok := client.(secured); ok && client.Secure() {
+		state := client.ConnectionState()
+		c.session = &state
+		if len(state.PeerCertificates) > 0 {
+			c.proof = clientCert(state.PeerCertificates[0])
+		}
+	}
+	return c
+}
+
+// connKey is where the context of a request has its conn.
+type connKey struct{}
+
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+func connOf(r *http.Request) *conn { return r.Context().Value(connKey{}).(*conn) }
+
+// speaksHTTP2 finds out which HTTP the client speaks: by ALPN, or by how it begins where there is no TLS.
+func (c *conn) speaksHTTP2(limit time.Duration) bool {
+	if c.session != nil {
+		return c.session.NegotiatedProtocol == "h2"
+	}
+	if limit > 0 {
+		_ = c.SetReadDeadline(time.Now().Add(limit))
+	}
+	begin := make([]byte, len(preface))
+	n := 0
+	for n < len(begin) && bytes.HasPrefix([]byte(preface), begin[:n]) {
+		more, err := c.Conn.Read(begin[n:])
+		n += more
+		if err != nil {
+			break // which the server will see too
+		}
+	}
+	_ = c.SetReadDeadline(time.Time{})
+	c.unread = begin[:n]
+	return n == len(preface) && string(begin) == preface
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	if len(c.unread) > 0 {
+		n := copy(p, c.unread)
+		c.unread = c.unread[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// CloseWrite ends the writing.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// Close ends the connection.
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	c.end()
+	return err
+}
+
+// abort ends the connection so that its client cannot take what it got for the whole.
+func (c *conn) abort() {
+	if connection, ok := c.Conn.(interface{ Abort() }); ok {
+		connection.Abort()
+	} else {
+		_ = c.Conn.Close()
+	}
+	c.end()
+}
+
+func (c *conn) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.closed = true
+	if c.closing != nil {
+		c.closing.Stop()
+	}
+	close(c.over)
+	c.shutLocked()
+}
+
+// follow takes note of what a connection of HTTP/1 is doing.
+func follow(server net.Conn, state http.ConnState) {
+	c, ok := server.(*conn)
+	if !ok {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle = state == http.StateNew || state == http.StateIdle
+	c.endWhenQuiet()
+}
+
+// endWhenQuiet sets the clock by which an idle connection that is to end does so, or stops it. c.mu is held.
+func (c *conn) endWhenQuiet() {
+	if c.closing != nil {
+		c.closing.Stop()
+		c.closing = nil
+	}
+	if c.ending && c.idle && !c.closed && c.http2 == nil {
+		c.closing = time.AfterFunc(quiet, func() { _ = c.Close() })
+	}
+}
+
+// drain has the connection end when what is in hand is done.
+func (c *conn) drain() {
+	c.mu.Lock()
+	c.ending = true
+	c.endWhenQuiet()
+	c.mu.Unlock()
+	if c.http2 != nil {
+		ended, cancel := context.WithCancel(context.Background())
+		cancel() // it is not waited for
+		_ = c.http2.Shutdown(ended)
+	}
+}
+
+// isEnding reports whether the client should send no more requests.
+func (c *conn) isEnding() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ending
+}
+
+// listener accepts the connection, and nothing more until that is over.
+func (c *conn) listener() net.Listener { return (*single)(c) }
+
+// single is the listener of one connection.
+type single conn
+
+// Accept returns the connection, and then waits for its end.
+func (s *single) Accept() (net.Conn, error) {
+	s.mu.Lock()
+	taken := s.taken
+	s.taken = true
+	s.mu.Unlock()
+	if !taken {
+		return (*conn)(s), nil
+	}
+	<-s.accept
+	return nil, io.EOF
+}
+
+// Close ends the accepting; the connection goes on.
+func (s *single) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	(*conn)(s).shutLocked()
+	return nil
+}
+
+// shutLocked ends the accepting. c.mu is held.
+func (c *conn) shutLocked() {
+	if !c.shut {
+		c.shut = true
+		close(c.accept)
+	}
+}
+
+// Addr is the local address of the connection.
+func (s *single) Addr() net.Addr { return s.Conn.LocalAddr() }

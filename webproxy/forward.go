@@ -1,0 +1,212 @@
+package webproxy
+
+import (
+	"context"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// forward has the target answer a request.
+func (p *Proxy) forward(a *answer, e *exchange) {
+	ctx, cancel := context.WithCancelCause(e.request.Context())
+	defer cancel(nil)
+	early := &early{answer: a}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:        func(got httptrace.GotConnInfo) { e.Target = got.Conn.RemoteAddr() },
+		Got1xxResponse: early.send,
+	})
+	t := p.targets.Load()
+	upgrade := ""
+	if e.request.ProtoMajor == 1 && e.request.ContentLength == 0 {
+		upgrade = upgradeOf(e.request.Header)
+	}
+	p.takeBody(a, e, func() { cancel(errStalled) })
+	defer e.body.end()
+	out := p.outbound(ctx, e, t.scheme, upgrade)
+	transport := t.requests
+	if upgrade != "" {
+		transport = t.upgrades
+	}
+	response, err := transport.RoundTrip(out)
+	early.end()
+	if e.body != nil {
+		e.body.stall.end() // an answer may come before all was read
+	}
+	if err != nil {
+		e.fail(a, p.failure(ctx, e, err))
+		return
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		p.upgrade(a, e, response, upgrade)
+		return
+	}
+	e.reply(a, response)
+}
+
+// takeBody has the request's body be read through what bounds it. What is taken from there need not be all when the answer
+// begins.
+func (p *Proxy) takeBody(a *answer, e *exchange, stalled func()) {
+	r := e.request
+	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
+		return
+	}
+	control := http.NewResponseController(a)
+	if r.ProtoMajor == 1 {
+		_ = control.EnableFullDuplex()
+	}
+	e.body = &body{source: r.Body, deadline: control.SetReadDeadline, most: p.MaxBodyBytes, trailer: r.Trailer}
+	if !isGRPC(r.Header) {
+		e.body.patience = p.ReadTimeout
+		e.body.stall.start(p.ResponseTimeout, stalled)
+	}
+}
+
+// outbound makes the request to the target of that of the client, whose header it takes over.
+func (p *Proxy) outbound(ctx context.Context, e *exchange, scheme, upgrade string) *http.Request {
+	in, h := e.request, e.request.Header
+	trailers := httpguts.HeaderValuesContainsToken(h["Te"], "trailers")
+	removeHopByHop(h)
+	if trailers {
+		h["Te"] = []string{"trailers"}
+	}
+	if upgrade != "" {
+		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{upgrade}
+	}
+	p.tellOrigin(h, e)
+	if _, told := h["User-Agent"]; !told {
+		h["User-Agent"] = []string{""} // else it would be ours
+	}
+	out := (&http.Request{
+		Method: in.Method,
+		URL: &url.URL{
+			Scheme: scheme, Host: localhost,
+			Path: in.URL.Path, RawPath: in.URL.RawPath, RawQuery: in.URL.RawQuery, ForceQuery: in.URL.ForceQuery,
+		},
+		Proto: in.Proto, ProtoMajor: in.ProtoMajor, ProtoMinor: in.ProtoMinor,
+		Host:    in.Host,
+		Header:  h,
+		Trailer: in.Trailer, // filled when the body has ended
+	}).WithContext(ctx)
+	if e.body != nil {
+		out.Body, out.ContentLength = e.body, in.ContentLength
+	}
+	return out
+}
+
+// early passes on answers that come before the one that counts, such as 103 Early Hints.
+type early struct {
+	answer *answer
+
+	mu    sync.Mutex
+	ended bool
+}
+
+// send is called by the goroutine that reads what the target sends.
+func (s *early) send(code int, header textproto.MIMEHeader) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || code == http.StatusContinue || !s.answer.exchange.request.ProtoAtLeast(1, 1) {
+		return nil // the client is told to continue when its body is read
+	}
+	h := s.answer.Header()
+	removeHopByHop(http.Header(header))
+	maps.Copy(h, header)
+	s.answer.WriteHeader(code)
+	clear(h)
+	return nil
+}
+
+func (s *early) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+}
+
+// reply sends the target's answer as it comes.
+func (e *exchange) reply(a *answer, response *http.Response) {
+	h := a.Header()
+	removeHopByHop(response.Header)
+	maps.Copy(h, response.Header)
+	if _, told := h["Content-Type"]; !told {
+		h["Content-Type"] = nil // else it would be guessed
+	}
+	if _, told := h[requestID]; !told {
+		h[requestID] = []string{e.ID}
+	}
+	announced := len(response.Trailer)
+	if announced > 0 {
+		h["Trailer"] = []string{strings.Join(slices.Sorted(maps.Keys(response.Trailer)), ", ")}
+	}
+	a.WriteHeader(response.StatusCode)
+	control := http.NewResponseController(a)
+	if response.ContentLength < 0 {
+		_ = control.Flush()
+	}
+	if err := e.copy(a, control, response); err != nil {
+		e.breakOff()
+	}
+	_ = response.Body.Close() // which completes the trailer
+	if len(response.Trailer) == 0 {
+		return
+	}
+	_ = control.Flush() // there must be no Content-Length
+	prefix := http.TrailerPrefix
+	if len(response.Trailer) == announced {
+		prefix = ""
+	}
+	for name, values := range response.Trailer {
+		h[prefix+name] = values
+	}
+}
+
+// copy sends the body of an answer.
+func (e *exchange) copy(a *answer, control *http.ResponseController, response *http.Response) error {
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	for {
+		n, err := response.Body.Read(*buffer)
+		if n > 0 {
+			if _, failed := a.Write((*buffer)[:n]); failed != nil {
+				e.Reason, e.Err = reasonClientGone, failed
+				return failed
+			}
+			if err == nil && e.BytesOut != response.ContentLength { // what is complete goes out by itself
+				_ = control.Flush()
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			e.Reason, e.Err = reasonBroken, err
+			if e.request.Context().Err() != nil {
+				e.Reason = reasonClientGone
+			}
+			return err
+		}
+	}
+}
+
+// breakOff ends an answer that cannot be completed, so that the client does not take it for complete.
+func (e *exchange) breakOff() {
+	if e.request.ProtoMajor == 1 {
+		e.conn.abort()
+	}
+	panic(http.ErrAbortHandler) // which Go's server is told by, and recovers from
+}
+
+// copySize is what bodies are copied through.
+const copySize = 32 << 10
+
+// buffers holds what is not in use of that.
+var buffers = sync.Pool{New: func() any { b := make([]byte, copySize); return &b }}

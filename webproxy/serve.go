@@ -1,0 +1,89 @@
+package webproxy
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// requestID is the header that has the id of a request.
+const requestID = "X-Request-Id"
+
+// serve has one request answered.
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
+	p.requests.Add(1)
+	defer p.requests.Done()
+	e := begin(r)
+	a := &answer{ResponseWriter: w, exchange: e}
+	defer p.end(e)
+
+	if err := p.check(r); err != nil {
+		e.refuse(a, err)
+		return
+	}
+	if !p.take() {
+		a.Header().Set("Retry-After", "1")
+		e.refuse(a, &refusal{http.StatusServiceUnavailable, reasonTooMany, "too many requests are in hand"})
+		return
+	}
+	defer p.give()
+	p.forward(a, e)
+}
+
+// begin takes a request in hand.
+func begin(r *http.Request) *exchange {
+	c := connOf(r)
+	return &exchange{
+		request: r,
+		conn:    c,
+		Exchange: Exchange{
+			Started: time.Now(), ID: idOf(r.Header), Remote: c.RemoteAddr(), TLS: c.session,
+			Method: r.Method, Host: r.Host, Path: r.URL.Path, Protocol: r.Proto,
+		},
+	}
+}
+
+// end tells of a request that is over.
+func (p *Proxy) end(e *exchange) {
+	if p.Observe == nil {
+		return
+	}
+	e.Duration = time.Since(e.Started)
+	if e.body != nil {
+		e.BytesIn += e.body.read.Load()
+	}
+	p.Observe(e.Exchange)
+}
+
+// take takes a request more in hand; false is that there are too many.
+func (p *Proxy) take() bool {
+	if p.slots == nil {
+		return true
+	}
+	select {
+	case p.slots <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (p *Proxy) give() {
+	if p.slots != nil {
+		<-p.slots
+	}
+}
+
+// refuse answers a request in the target's place.
+func (e *exchange) refuse(a *answer, refused *refusal) {
+	e.Reason = refused.reason
+	h := a.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set(requestID, e.ID)
+	a.WriteHeader(refused.code)
+	if e.Method != http.MethodHead {
+		_, _ = io.WriteString(a, fmt.Sprintf("%d %s: %s\nrequest %s\n", refused.code, http.StatusText(refused.code), refused.text, e.ID))
+	}
+}
