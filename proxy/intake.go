@@ -72,7 +72,8 @@ func (in *intake) take(n int) {
 	}
 }
 
-// room returns what is free of the buffer, behind the unread bytes. A full one makes way for a larger one.
+// room returns what is free of the buffer, behind the unread bytes. One that is full, or smaller than what comes at a time, makes way
+// for a larger one: a stream of records is read in the middle of one nearly always, and would never get another otherwise.
 func (in *intake) room() []byte {
 	if in.buffer == nil {
 		in.buffer, in.r, in.w = in.store.take(in.level), 0, 0
@@ -81,8 +82,11 @@ func (in *intake) room() []byte {
 		in.w = copy(in.buffer.bytes, in.unread())
 		in.r = 0
 	}
-	if in.w == len(in.buffer.bytes) {
+	switch {
+	case in.w == len(in.buffer.bytes):
 		in.move(in.buffer.level + 1)
+	case in.buffer.level < in.level:
+		in.move(in.level)
 	}
 	return in.buffer.bytes[in.w:]
 }

@@ -86,6 +86,37 @@ func TestConnectionThatWaitsHasNoBuffer(t *testing.T) {
 	}
 }
 
+// The end of what was read at once is the beginning of a record nearly always, and that must not keep its buffer for good.
+func TestBufferGrowsThoughSomethingIsUnread(t *testing.T) {
+	t.Parallel()
+	near, far := tcpPair(t)
+	in := newIntake(near, new(buffers))
+	in.level = recordLevel
+	sent := make([]byte, bufferSizes[recordLevel])
+	for level := recordLevel; level < len(bufferSizes)-1; level++ {
+		for in.level == level {
+			mustWrite(t, far, string(sent))
+			if err := in.receive(); err != nil {
+				t.Fatal(err)
+			}
+			in.take(len(in.unread()) - 3)
+		}
+		if in.level != level+1 {
+			t.Fatalf("after a full buffer of level %d the next is of level %d", level, in.level)
+		}
+		mustWrite(t, far, "more")
+		if err := in.receive(); err != nil {
+			t.Fatal(err)
+		}
+		if in.buffer.level != level+1 {
+			t.Errorf("with something unread it keeps a buffer of level %d; want %d", in.buffer.level, level+1)
+		}
+		in.level = level + 1 // few bytes came, and have it shrink
+		sent = make([]byte, bufferSizes[level+1])
+		in.take(len(in.unread()) - 3)
+	}
+}
+
 // Who is woken is let in before anything is done for it.
 func TestNothingIsReadBeforeItIsAdmitted(t *testing.T) {
 	t.Parallel()
