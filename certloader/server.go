@@ -138,6 +138,7 @@ func (o *ServerOptions) verify(authorize func(tls.ConnectionState) error) func(t
 			err = o.Pinned(cs)
 		} else {
 			cs.VerifiedChains, err = o.Trust.verifyChain(cs, x509.ExtKeyUsageClientAuth)
+			keepOnce(cs.PeerCertificates, cs.VerifiedChains)
 		}
 		if err != nil || authorize == nil {
 			return err

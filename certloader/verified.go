@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/binary"
+	"slices"
 	"sync"
 	"time"
 )
@@ -105,6 +106,23 @@ func (v *verified) keep(leaf [sha256.Size]byte, p proof) {
 		v.previous, v.recent = v.recent, make(map[[sha256.Size]byte]proof)
 	}
 	v.recent[leaf] = p
+}
+
+// keepOnce puts the certificates of a chain in the place of those that a client
+// has shown, where they are the same. A server's session parses what it is shown
+// each time, and has it for as long as the connection lives: of a client with
+// many connections, the certificate is in memory once. The slice is the session's
+// own, which nobody else has during its handshake; that of a client's session is
+// shared by all that resume it, and must stay as it is.
+func keepOnce(shown []*x509.Certificate, chains [][]*x509.Certificate) {
+	for i, cert := range shown {
+		for _, chain := range chains {
+			if same := slices.IndexFunc(chain, cert.Equal); same >= 0 {
+				shown[i] = chain[same]
+				break
+			}
+		}
+	}
 }
 
 // validAt reports whether all certificates of a chain are valid now.

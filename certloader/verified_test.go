@@ -1,8 +1,11 @@
 package certloader_test
 
 import (
+	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,6 +70,38 @@ func TestKnownClientIsRefusedOnceItHasLostItsTrust(t *testing.T) {
 		source.files.Store(material(identity, other))
 		source.publish(t, crlOf(t, other, nil))
 		wantEach(t, client(alice), server, "unknown_ca")
+	})
+}
+
+// A session keeps the certificates that its client has shown for as long as it lives.
+func TestConnectionsOfOneClientShareItsCertificates(t *testing.T) {
+	eachVersion(t, func(t *testing.T, version uint16) {
+		b := newBranch(t)
+		identity := issue(t, b.root, devpki.Request{DNSNames: []string{"localhost"}})
+		alice := issue(t, b.sub, devpki.Request{CommonName: "alice"})
+		bob := issue(t, b.sub, devpki.Request{CommonName: "bob"})
+		source, _ := newSource(t, material(identity, b.root))
+		server := source.ServerConfig(certloader.ServerOptions{MaxVersion: version, NoResumption: true, Authorize: func(tls.ConnectionState) error { return nil }})
+		shown := func(id *devpki.Identity) []*x509.Certificate {
+			cert := id.TLSCertificate()
+			got := shake(t, &tls.Config{RootCAs: b.root.Pool(), ServerName: "localhost", Certificates: []tls.Certificate{cert}}, server)
+			if got.err() != nil {
+				t.Fatal(got.err())
+			}
+			for i, c := range got.server.PeerCertificates {
+				if !bytes.Equal(c.Raw, cert.Certificate[i]) {
+					t.Errorf("certificate %d is not the one that the client has shown", i)
+				}
+			}
+			return got.server.PeerCertificates
+		}
+		first, again, other := shown(alice), shown(alice), shown(bob)
+		if len(first) != 2 || !slices.Equal(first, again) {
+			t.Errorf("the same client's: %p, then %p", first, again)
+		}
+		if first[0] == other[0] || first[1].Subject.CommonName != other[1].Subject.CommonName {
+			t.Errorf("another client of the same issuer shows %v and %v", other[0].Subject, other[1].Subject)
+		}
 	})
 }
 
