@@ -57,6 +57,8 @@ type Material struct {
 	crls    *crls        // what WithCRLs adds
 	domains trustDomains // Roots by trust domain, which is what counts for SPIFFE peers; else nil
 
+	further []identity // what WithIdentities adds
+
 	ticketKeys []ticketKey // what WithTicketKeys adds; none: of the server's own making
 
 	// Challenge returns the certificate that answers an ACME CA's validation of

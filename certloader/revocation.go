@@ -53,7 +53,7 @@ func (r *revoking) Load(ctx context.Context) (*Material, error) {
 type crls struct {
 	all      []*crl
 	byIssuer map[string][]*crl            // by the issuer's name, in DER
-	known    []*x509.Certificate          // trusted CAs and the identity's intermediates
+	known    []*x509.Certificate          // trusted CAs and the identities' intermediates
 	issuers  map[string]*x509.Certificate // of trusted CAs that are not roots, by their DER
 }
 
@@ -76,11 +76,9 @@ func newCRLs(material *Material) *crls {
 		}
 	}
 	s.known = slices.Clone(material.CAs)
-	if material.Identity != nil && len(material.Identity.Certificate) > 0 {
-		for _, der := range material.Identity.Certificate[1:] {
-			if cert, err := x509.ParseCertificate(der); err == nil { // newSnapshot says what is wrong with it
-				s.known = append(s.known, cert)
-			}
+	for _, one := range material.identities() {
+		if one, err := one.complete(); err == nil { // newSnapshot says what is wrong with it
+			s.known = append(s.known, one.intermediates...)
 		}
 	}
 	return s

@@ -31,6 +31,11 @@ type ServerOptions struct {
 	// Nil is the one that serves.
 	Trust *Source
 
+	// Scope has sessions be resumed by configs of the same Scope alone, be it that
+	// keys or clients bring them to others. It goes with [RouteConfig], which wants
+	// one for each config; else it is empty.
+	Scope string
+
 	// NextProtos is offered by ALPN; empty is no ALPN.
 	NextProtos []string
 
@@ -108,14 +113,22 @@ type serverState struct {
 // outer's, which crypto/tls rotates.
 func innerConfig(outer *tls.Config, snap, trust *snapshot, opts ServerOptions) *tls.Config {
 	config := baseConfig(opts.NextProtos, opts.CipherSuites, opts.MaxVersion)
-	config.Certificates = []tls.Certificate{*snap.Identity}
+	if snap.showcase != nil {
+		config.GetCertificate = snap.showcase.choose
+	} else {
+		config.Certificates = []tls.Certificate{*snap.Identity}
+	}
 	config.SessionTicketsDisabled = opts.NoResumption
 	keys, shared := outer, len(snap.ticketKeys) > 0
 	if shared {
 		config.SetSessionTicketKeys(snap.ticketKeys)
 		keys = config
 	}
-	if opts.Authorize == nil && opts.AuthorizeFrom == nil && opts.Pinned == nil {
+	asks := opts.Authorize != nil || opts.AuthorizeFrom != nil || opts.Pinned != nil
+	if asks || opts.Scope != "" {
+		bindTickets(config, keys, append(trust.ticketMark(shared), opts.Scope...))
+	}
+	if !asks {
 		return config
 	}
 	// crypto/tls is to ask for a certificate, hinting at whose, but to leave the
@@ -125,7 +138,6 @@ func innerConfig(outer *tls.Config, snap, trust *snapshot, opts ServerOptions) *
 		config.ClientCAs = trust.Roots
 	}
 	config.VerifyConnection = opts.verify(opts.Authorize)
-	bindTickets(config, keys, trust.ticketMark(shared))
 	return config
 }
 

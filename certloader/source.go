@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,8 +30,9 @@ type Source struct {
 // remembers.
 type snapshot struct {
 	Material
-	intermediates []*x509.Certificate // the identity's chain without its leaf
-	generation    uint64              // grows when the trust or the CRLs change
+	shows      []identity // Identity and further ones
+	showcase   *showcase  // to choose from these; nil where there is nothing to choose
+	generation uint64     // grows when the trust or the CRLs change
 
 	// verified is of the peers that Roots vouches for. It is nil where the system
 	// does: what that trusts is not known to stay the same.
@@ -127,8 +129,11 @@ func (s *Source) reload(ctx context.Context, done chan<- error) {
 // checkAfter refuses to go on from previous to s where that can only be worse,
 // and otherwise gives s its generation.
 func (s *snapshot) checkAfter(previous *snapshot, now time.Time) error {
-	if !s.sameLeaf(previous) {
-		if err := s.checkDates(now); err != nil {
+	for _, one := range s.shows {
+		if previous.hasLeaf(one.Leaf) {
+			continue // one that is in use already is no reason to refuse what came with it
+		}
+		if err := one.checkDates(now); err != nil {
 			return err
 		}
 	}
@@ -170,8 +175,8 @@ type Certificate struct {
 	X509 *x509.Certificate // the certificate itself
 }
 
-// Certificates describes what is in use now: the identity, its intermediates,
-// then the trusted CAs. Those of the system's trust are left out.
+// Certificates describes what is in use now: each identity with its
+// intermediates, then the trusted CAs. Those of the system's trust are left out.
 func (s *Source) Certificates() []Certificate {
 	current := s.current.Load()
 	var all []Certificate
@@ -186,10 +191,10 @@ func (s *Source) Certificates() []Certificate {
 			})
 		}
 	}
-	if current.Identity != nil {
-		add(RoleIdentity, current.Identity.Leaf)
+	for _, one := range current.shows {
+		add(RoleIdentity, one.Leaf)
+		add(RoleIntermediate, one.intermediates...)
 	}
-	add(RoleIntermediate, current.intermediates...)
 	add(RoleCA, current.CAs...)
 	return all
 }
@@ -199,47 +204,37 @@ func newSnapshot(material *Material) (*snapshot, error) {
 	if s.Roots != nil {
 		s.verified = newVerified(maxVerified)
 	}
-	if s.Identity == nil {
-		return s, nil
-	}
-	if len(s.Identity.Certificate) == 0 || s.Identity.Leaf == nil || s.Identity.PrivateKey == nil {
-		return nil, fmt.Errorf("%s: the identity is incomplete", s.Origin)
-	}
-	for i, der := range s.Identity.Certificate[1:] {
-		cert, err := x509.ParseCertificate(der)
+	for _, one := range s.identities() {
+		one, err := one.complete()
 		if err != nil {
-			return nil, fmt.Errorf("%s: certificate %d: %w", s.Origin, i+2, err)
+			return nil, err
 		}
-		s.intermediates = append(s.intermediates, cert)
+		s.shows = append(s.shows, one)
+	}
+	if len(s.shows) > 1 {
+		s.showcase = newShowcase(s.shows)
 	}
 	return s, nil
 }
 
-// sameLeaf reports whether both have the same certificate, or none. One that is
-// in use already is no reason to refuse what came with it.
-func (s *snapshot) sameLeaf(other *snapshot) bool {
-	if s.Identity == nil || other.Identity == nil {
-		return s.Identity == other.Identity
-	}
-	return s.Identity.Leaf.Equal(other.Identity.Leaf)
+// hasLeaf reports whether an identity has that certificate.
+func (s *snapshot) hasLeaf(leaf *x509.Certificate) bool {
+	return slices.ContainsFunc(s.shows, func(one identity) bool { return one.Leaf.Equal(leaf) })
 }
 
 // checkDates refuses an identity that peers would refuse at this time: for its
 // own dates, or for those of an intermediate that it needs.
-func (s *snapshot) checkDates(now time.Time) error {
-	if s.Identity == nil {
-		return nil
-	}
-	issued := s.Identity.Leaf
+func (i identity) checkDates(now time.Time) error {
+	issued := i.Leaf
 	if err := checkDates(issued, now); err != nil {
-		return fmt.Errorf("%s: %w", s.Origin, err)
+		return fmt.Errorf("%s: %w", i.origin, err)
 	}
-	for _, cert := range s.intermediates {
+	for _, cert := range i.intermediates {
 		if isRoot := bytes.Equal(cert.RawSubject, cert.RawIssuer); isRoot || !bytes.Equal(cert.RawSubject, issued.RawIssuer) {
 			break // peers have roots of their own, and the rest is not on the way to one
 		}
 		if err := checkDates(cert, now); err != nil {
-			return fmt.Errorf("%s: %w", s.Origin, err)
+			return fmt.Errorf("%s: %w", i.origin, err)
 		}
 		issued = cert
 	}

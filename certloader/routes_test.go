@@ -1,0 +1,290 @@
+package certloader_test
+
+import (
+	"crypto/tls"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"sallyport/auth"
+	"sallyport/certloader"
+	"sallyport/devpki"
+)
+
+// crossing is a server with four routes, and a client that all of its CAs know.
+type crossing struct {
+	ca     *devpki.CA
+	server *tls.Config
+	client *tls.Config
+}
+
+// newCrossing has a.test and twin.test let in alice, b.test bob, and open.test everybody, without
+// a certificate; other names are refused. The sources of a.test and b.test load
+// what provide makes of their identity.
+func newCrossing(t *testing.T, version uint16, provide func(certloader.Provider) certloader.Provider) *crossing {
+	t.Helper()
+	ca := newCA(t, devpki.Options{})
+	var names certloader.Names[*tls.Config]
+	for name, allowed := range map[string]string{"a.test": "alice", "twin.test": "alice", "b.test": "bob", "open.test": ""} {
+		m := material(issue(t, ca, devpki.Request{DNSNames: []string{name}}), ca)
+		store := new(store)
+		store.Store(m)
+		source, err := certloader.New(t.Context(), provide(loader(store.load)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := source.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		options := certloader.ServerOptions{MaxVersion: version, Scope: name}
+		if allowed != "" {
+			options.Authorize = auth.CommonName(allowed)
+		}
+		names.Set(name, source.ServerConfig(options))
+	}
+	identity := issue(t, ca, devpki.Request{CommonName: "alice"}).TLSCertificate()
+	return &crossing{
+		ca: ca,
+		server: certloader.RouteConfig(func(serverName string) *tls.Config {
+			config, _ := names.Find(serverName)
+			return config
+		}),
+		client: &tls.Config{
+			RootCAs: ca.Pool(), Certificates: []tls.Certificate{identity},
+			ClientSessionCache: oneSession{new(sessionOfAll)}, MinVersion: tls.VersionTLS12,
+		},
+	}
+}
+
+// oneSession is a cache that offers every server the session of the last one, as an attacker would.
+type oneSession struct{ *sessionOfAll }
+
+type sessionOfAll struct{ latest *tls.ClientSessionState }
+
+func (s oneSession) Get(string) (*tls.ClientSessionState, bool) { return s.latest, s.latest != nil }
+
+func (s oneSession) Put(_ string, state *tls.ClientSessionState) {
+	if state != nil {
+		s.latest = state
+	}
+}
+
+// ask shakes hands as a client that asks for a name, or for none if it is empty.
+func (c *crossing) ask(t *testing.T, name string) outcome {
+	t.Helper()
+	client := c.client.Clone()
+	client.ServerName = name
+	// A client of crypto/tls offers no session of a server that has no certificate for the name; this one does.
+	client.InsecureSkipVerify = true
+	return shake(t, client, c.server)
+}
+
+func TestEachNameHasItsIdentityAndAccess(t *testing.T) {
+	eachVersion(t, func(t *testing.T, version uint16) {
+		c := newCrossing(t, version, func(p certloader.Provider) certloader.Provider { return p })
+		c.client.ClientSessionCache = nil
+		for _, test := range []struct{ asked, shown, reason, alert string }{
+			{asked: "a.test", shown: "a.test"},
+			{asked: "A.Test", shown: "a.test"},
+			{asked: "open.test", shown: "open.test"},
+			{asked: "b.test", reason: "not_allowed", alert: "bad certificate"},
+			{asked: "c.test", alert: "unrecognized name"},
+			{asked: "", alert: "unrecognized name"},
+			{asked: "x.a.test", alert: "unrecognized name"},
+		} {
+			got := c.ask(t, test.asked)
+			if test.alert == "" {
+				if err := got.err(); err != nil {
+					t.Errorf("%q: %v", test.asked, err)
+				} else if names := got.client.PeerCertificates[0].DNSNames; !slices.Equal(names, []string{test.shown}) {
+					t.Errorf("%q is shown %q", test.asked, names)
+				}
+				continue
+			}
+			if got.clientError == nil || !strings.Contains(got.clientError.Error(), test.alert) {
+				t.Errorf("%q: the client was told %v, want %s", test.asked, got.clientError, test.alert)
+			}
+			if test.reason != "" && reason(got.serverError) != test.reason {
+				t.Errorf("%q: %v, want %s", test.asked, got.serverError, test.reason)
+			}
+		}
+	})
+}
+
+// The session of one name is no way into another: not to who may not come in there, and not past its identity.
+func TestNoSessionLeadsFromOneNameToAnother(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "ticket.keys")
+	if err := os.WriteFile(key, []byte(hex.EncodeToString([]byte("0123456789abcdef0123456789abcdef"))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for kind, provide := range map[string]func(certloader.Provider) certloader.Provider{
+		"keys of each": func(p certloader.Provider) certloader.Provider { return p },
+		"shared keys":  func(p certloader.Provider) certloader.Provider { return certloader.WithTicketKeys(p, key) },
+	} {
+		t.Run(kind, func(t *testing.T) {
+			eachVersion(t, func(t *testing.T, version uint16) {
+				c := newCrossing(t, version, provide)
+				want := func(name string, resumed bool) {
+					t.Helper()
+					got := c.ask(t, name)
+					if err := got.err(); err != nil {
+						t.Fatalf("%s: %v", name, err)
+					}
+					if got.server.DidResume != resumed || got.client.DidResume != resumed {
+						t.Fatalf("%s: resumed = %t (server), %t (client), want %t", name, got.server.DidResume, got.client.DidResume, resumed)
+					}
+					if names := got.client.PeerCertificates[0].DNSNames; !slices.Equal(names, []string{name}) {
+						t.Fatalf("%s: is shown %q", name, names)
+					}
+				}
+				want("a.test", false)
+				want("a.test", true)
+				want("twin.test", false) // which she may come to, but has not seen the certificate of
+				want("a.test", false)
+				if got := c.ask(t, "b.test"); got.clientError == nil || reason(got.serverError) != "not_allowed" || got.server.DidResume {
+					t.Fatalf("alice comes to b.test with a session of a.test: server %v, client %v", got.serverError, got.clientError)
+				}
+				want("open.test", false) // where nobody is asked for a certificate, nor let in by one of another name
+				want("open.test", true)
+				want("a.test", false)
+				if got := c.ask(t, "c.test"); got.clientError == nil || got.server.DidResume {
+					t.Fatalf("a session leads to a name that is not served: server %v, client %v", got.serverError, got.clientError)
+				}
+				want("a.test", true)
+			})
+		})
+	}
+}
+
+func TestAConfigThatNoSourceHasMadeServesNobody(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, devpki.Options{})
+	server := certloader.RouteConfig(func(string) *tls.Config {
+		return &tls.Config{Certificates: []tls.Certificate{issue(t, ca, devpki.Request{DNSNames: []string{"a.test"}}).TLSCertificate()}}
+	})
+	got := shake(t, &tls.Config{RootCAs: ca.Pool(), ServerName: "a.test"}, server)
+	if got.clientError == nil || got.serverError == nil {
+		t.Errorf("server %v, client %v", got.serverError, got.clientError)
+	}
+}
+
+func TestOfSeveralIdentitiesTheOneThatFitsIsShown(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, devpki.Options{})
+	dir := t.TempDir()
+	write := func(name string, key devpki.KeyKind, dns ...string) certloader.FileOptions {
+		t.Helper()
+		id := issue(t, ca, devpki.Request{CommonName: name, DNSNames: dns, Key: key})
+		path := filepath.Join(dir, name+".pem")
+		if err := os.WriteFile(path, id.CombinedPEM(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return certloader.FileOptions{Keystore: path}
+	}
+	first := write("default", devpki.RSA2048, "default.test")
+	first.CABundle = filepath.Join(dir, "ca.pem")
+	if err := os.WriteFile(first.CABundle, ca.PEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	source, err := certloader.New(t.Context(), certloader.WithIdentities(certloader.Files(first),
+		write("wild-rsa", devpki.RSA2048, "*.test"),
+		write("wild-ecdsa", devpki.ECDSAP256, "*.test"),
+		write("shop-rsa", devpki.RSA2048, "shop.test"),
+		write("shop-ecdsa", devpki.ECDSAP256, "shop.test"),
+		write("old", devpki.RSA2048, "old.test"),
+	))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = source.Close() })
+	server := source.ServerConfig(certloader.ServerOptions{})
+
+	rsaOnly := []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}
+	ecdsaOnly := []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}
+	for _, test := range []struct {
+		asked  string
+		suites []uint16 // of TLS 1.2; nil: any, and TLS 1.3 too
+		shown  string
+	}{
+		{asked: "shop.test", shown: "shop-ecdsa"},
+		{asked: "SHOP.test", shown: "shop-ecdsa"},
+		{asked: "shop.test", suites: rsaOnly, shown: "shop-rsa"},
+		{asked: "shop.test", suites: ecdsaOnly, shown: "shop-ecdsa"},
+		{asked: "pears.test", shown: "wild-ecdsa"},
+		{asked: "pears.test", suites: rsaOnly, shown: "wild-rsa"},
+		{asked: "old.test", shown: "old"},                           // its very name goes before what is cheap
+		{asked: "old.test", suites: ecdsaOnly, shown: "wild-ecdsa"}, // but not before what works
+		{asked: "default.test", shown: "default"},
+		{asked: "elsewhere.example", shown: "default"},
+		{asked: "elsewhere.example", suites: ecdsaOnly, shown: "wild-ecdsa"},
+		{asked: "", shown: "default"},
+		{asked: "", suites: rsaOnly, shown: "default"},
+	} {
+		client := &tls.Config{ServerName: test.asked, InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}
+		if test.suites != nil {
+			client.MaxVersion, client.CipherSuites = tls.VersionTLS12, test.suites
+		}
+		got := shake(t, client, server)
+		if err := got.err(); err != nil {
+			t.Errorf("%q %x: %v", test.asked, test.suites, err)
+			continue
+		}
+		if shown := got.client.PeerCertificates[0].Subject.CommonName; shown != test.shown {
+			t.Errorf("%q %x is shown %s, want %s", test.asked, test.suites, shown, test.shown)
+		}
+	}
+
+	roles := make(map[string]int)
+	for _, cert := range source.Certificates() {
+		roles[cert.Role]++
+	}
+	if roles[certloader.RoleIdentity] != 6 || roles[certloader.RoleCA] != 1 {
+		t.Errorf("reported are %v", roles)
+	}
+}
+
+func TestWhatIsWrongWithAFurtherIdentityIsNamed(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, devpki.Options{})
+	dir := t.TempDir()
+	path := filepath.Join(dir, "more.pem")
+	write := func(id *devpki.Identity) {
+		t.Helper()
+		if err := os.WriteFile(path, id.CombinedPEM(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store := new(store)
+	store.Store(material(issue(t, ca, devpki.Request{DNSNames: []string{"a.test"}}), ca))
+	more := certloader.WithIdentities(loader(store.load), certloader.FileOptions{Keystore: path})
+	if _, err := more.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "--keystore "+path) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+	good := issue(t, ca, devpki.Request{DNSNames: []string{"b.test"}})
+	write(good)
+	source, err := certloader.New(t.Context(), more)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = source.Close() })
+	write(issue(t, ca, devpki.Request{DNSNames: []string{"b.test"}, NotBefore: good.Leaf.NotBefore.AddDate(-2, 0, 0), NotAfter: good.Leaf.NotBefore.AddDate(-1, 0, 0)}))
+	if err := source.Reload(t.Context()); reason(err) != "expired" || !strings.Contains(err.Error(), "--keystore "+path) {
+		t.Errorf("one that has expired: %v", err)
+	}
+	server := source.ServerConfig(certloader.ServerOptions{})
+	got := shake(t, &tls.Config{ServerName: "b.test", RootCAs: ca.Pool()}, server)
+	if got.err() != nil || !got.client.PeerCertificates[0].Equal(good.Leaf) {
+		t.Errorf("what was there before is no longer shown: %v", got.err())
+	}
+	if certloader.WithIdentities(more) != more {
+		t.Error("nothing was added, and it is another provider")
+	}
+	if _, err := certloader.WithIdentities(loader(store.load), certloader.FileOptions{}).Load(t.Context()); err == nil {
+		t.Error("an identity in no file was loaded")
+	}
+}
