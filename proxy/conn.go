@@ -26,6 +26,7 @@ type conn struct {
 	client   *side      // who connected
 	target   *side      // nil until dialled
 	peer     *peer      // nil until the handshake that makes it known is over; serve alone writes this, with mu held
+	route    *Route     // nil if there is none, or until its name is known; serve alone writes this, with mu held
 	pass     *pass      // of the client's handshake; serve alone uses this
 	passed   *verdict   // the latest Recheck that both have passed
 	upgrades Upgrade    // what is said beside TLS; nothing, if Server.Upgrade is nil
@@ -130,7 +131,8 @@ func (c *conn) handshake(ctx context.Context) error {
 	c.pass = c.server.Gate.pass(ctx)
 	if err := shake(ctx, session, under, false, c.pass); err != nil {
 		c.observeHandshake(under.took, nil)
-		err = &handshakeError{err: err, took: under.took, silent: !under.received, peer: session.ConnectionState()}
+		state := session.ConnectionState()
+		err = &handshakeError{err: c.strayed(err, &state), took: under.took, silent: !under.received, peer: state}
 		lingerAfterAlert(ctx, socket, c.pass, err)
 		return err
 	}
@@ -142,7 +144,7 @@ func (c *conn) handshake(ctx context.Context) error {
 	c.client = client
 	c.mu.Unlock()
 	c.met(client)
-	return nil
+	return c.routed(session)
 }
 
 // met takes note of the peer with whom a TLS handshake was completed, if the side is TLS.
@@ -221,6 +223,10 @@ func (c *conn) observeDial(took time.Duration) {
 
 // open announces that forwarding begins.
 func (c *conn) open() {
+	if c.route != nil {
+		c.route.total.Add(1)
+		c.route.open.Add(1)
+	}
 	if opened := c.server.Observer.Opened; opened != nil {
 		identity := ""
 		if c.peer != nil {
@@ -236,6 +242,9 @@ func (c *conn) open() {
 // fail ends a connection that did not come to be forwarded.
 func (c *conn) fail(stage string, err error) {
 	reason := c.end(reasonOf(err))
+	if c.route != nil {
+		c.route.failed.Add(1)
+	}
 	if failed := c.server.Observer.Failed; failed != nil {
 		failed(stage, reason)
 	}
@@ -278,6 +287,9 @@ func (c *conn) finish() {
 	reason := cmp.Or(c.reason, c.remark, reasonEOF)
 	c.mu.Unlock()
 
+	if opened && c.route != nil {
+		c.route.open.Add(-1)
+	}
 	lifetime := time.Since(c.accepted)
 	if closed := c.server.Observer.Closed; closed != nil {
 		closed(lifetime, reason)
@@ -369,6 +381,9 @@ func (c *conn) attrs() []slog.Attr {
 	attrs = append(attrs, slog.Uint64("conn", c.id), slog.String("remote", addr(c.remote)))
 	if c.target != nil {
 		attrs = append(attrs, slog.String("target", addr(c.target.RemoteAddr())))
+	}
+	if c.route != nil {
+		attrs = append(attrs, slog.String("route", c.route.Name))
 	}
 	return append(attrs, c.peer.attrs()...)
 }

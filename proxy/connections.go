@@ -13,6 +13,7 @@ type Connection struct {
 	Target     string // "" until it is connected
 	Identity   string // of the TLS peer; "" until it is known, and if it showed no certificate
 	ServerName string // the name that TLS asked for
+	Route      string // that it goes by; "" if there is none, and until it is known
 	ALPN       string // the protocol that was agreed on
 	TLSVersion string // "TLS 1.3"; "" until the handshake is over
 	State      State
@@ -98,6 +99,9 @@ func (c *conn) snapshot() Connection {
 	}
 	if c.target != nil {
 		shown.Target = addr(c.target.RemoteAddr())
+	}
+	if c.route != nil {
+		shown.Route = c.route.Name
 	}
 	if c.peer != nil {
 		shown.Identity, shown.ServerName = c.peer.identity, c.peer.serverName

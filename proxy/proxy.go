@@ -40,12 +40,12 @@ import (
 // ErrServerClosed is returned by Serve after Shutdown, and is the cause by which handshakes and dials in progress end then.
 var ErrServerClosed = errors.New("the tunnel is shutting down")
 
-// Server is one tunnel. Its fields must not change once Serve was called; the zero value of all but Dial is useful.
+// Server is one tunnel. Its fields must not change once Serve was called; the zero value of all but Dial is useful, and of that where there is a Route.
 type Server struct {
 	// TLS is the configuration of the handshake with whoever connects. Nil accepts plain connections.
 	TLS *tls.Config
 
-	// Dial connects to the target. It must return soon after its context ends. Required.
+	// Dial connects to the target. It must return soon after its context ends. Required, unless Route is set.
 	Dial func(context.Context) (net.Conn, error)
 
 	// Handle takes the place of dialling and forwarding, for protocols that need to be understood: it is called with each
@@ -53,6 +53,11 @@ type Server struct {
 	// come to an end as soon as what is in progress is done: the server has begun to shut down, or MaxLifetime has passed.
 	// What it connects to goes through Reacher. Nil forwards bytes.
 	Handle func(ctx context.Context, client *Client)
+
+	// Route returns where the connections of a client go that asked for a server name in its handshake, which is "" for one that
+	// asked for none. It must agree with TLS on the names. That it returns nil refuses the client. Without Route all go to
+	// Dial.
+	Route func(serverName string) *Route
 
 	// Announce makes what the target is told about a connection before it gets anything else of it. Nil tells it nothing.
 	Announce Announcement

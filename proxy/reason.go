@@ -60,6 +60,7 @@ const (
 	reasonVersion       = "protocol_version"         // no TLS version in common
 	reasonCipher        = "no_shared_cipher"         // no cipher suite in common
 	reasonALPN          = "no_shared_protocol"       // no application protocol in common (RFC 7301)
+	reasonUnrecognized  = "unrecognized_name"        // no Route for the server name
 	reasonPeerAlert     = "peer_alert"               // the peer refused the handshake
 	reasonRefused       = "connection_refused"       // nobody listens there
 	reasonUnreachable   = "unreachable"              // no route to the target
@@ -83,7 +84,8 @@ var failures = map[string][]string{
 	},
 	stageHandshake: {
 		reasonTimeout, reasonShutdown, reasonClientAbort, reasonLost, reasonUnreachable, reasonNotTLS, reasonNoHeader,
-		reasonNoCertificate, reasonSignature, reasonOversized, reasonVersion, reasonCipher, reasonALPN, reasonPeerAlert, reasonBadTLSMessage, reasonOther,
+		reasonNoCertificate, reasonSignature, reasonOversized, reasonVersion, reasonCipher, reasonALPN, reasonUnrecognized, reasonPeerAlert,
+		reasonBadTLSMessage, reasonOther,
 	},
 	stageDial: {
 		reasonTimeout, reasonShutdown, reasonRefused, reasonUnreachable, reasonReset, reasonNoSocket, reasonName,

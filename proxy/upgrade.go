@@ -17,7 +17,7 @@ type Upgrade struct {
 	// Client speaks with whoever connected, before the TLS handshake with them. It has a part of HandshakeTimeout.
 	Client func(client net.Conn) error
 
-	// Dial takes the place of Server.Dial. It may speak with the client meanwhile.
+	// Dial takes the place of Server.Dial and of a Route's. It may speak with the client meanwhile.
 	Dial func(ctx context.Context, client net.Conn) (net.Conn, error)
 
 	// Join speaks with both sides after the handshakes with them. It has a part of DialTimeout. The connections are
@@ -40,7 +40,7 @@ func (c *conn) upgrade(ctx context.Context) error {
 // reach connects to the target.
 func (c *conn) reach(ctx context.Context) (net.Conn, error) {
 	if c.upgrades.Dial == nil {
-		return c.server.Dial(ctx)
+		return c.dialer()(ctx)
 	}
 	var target net.Conn
 	err := talk(ctx, func() (err error) {
