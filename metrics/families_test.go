@@ -146,17 +146,21 @@ func TestScrapesTellHowATunnelStands(t *testing.T) {
 		Bytes:    func() (int64, int64) { return toTarget, 20 },
 		Draining: func() bool { return draining },
 		TargetUp: func() (bool, bool) { return up, known },
+		Routes:   []Route{{Name: "shop", Counts: func() (int64, int64, int64) { return 1, 4, 2 }}},
 	})
 	m.AddTunnel(Tunnel{Name: "bare"})
 	first := ownValues(t, m)
 	for name, want := range map[string]string{
-		`connections_open{tunnel="web"}`:            "3",
-		`accepted_total{tunnel="web"}`:              "5",
-		`connections_limit{tunnel="web"}`:           "7",
-		`connections_limit{tunnel="bare"}`:          "+Inf",
-		`bytes_total{direction="in",tunnel="web"}`:  "10",
-		`draining{tunnel="web"}`:                    "0",
-		`bytes_total{direction="out",tunnel="web"}`: "20",
+		`connections_open{tunnel="web"}`:                                                          "3",
+		`accepted_total{tunnel="web"}`:                                                            "5",
+		`connections_limit{tunnel="web"}`:                                                         "7",
+		`connections_limit{tunnel="bare"}`:                                                        "+Inf",
+		`bytes_total{direction="in",tunnel="web"}`:                                                "10",
+		`draining{tunnel="web"}`:                                                                  "0",
+		`route_connections_open{route="shop",tunnel="web"}`:                                       "1",
+		`route_connections_total{outcome="forwarded",route="shop",tunnel="web"}`:                  "4",
+		`route_connections_total{outcome="failed",route="shop",tunnel="web"}`:                     "2",
+		`bytes_total{direction="out",tunnel="web"}`:                                               "20",
 		fmt.Sprintf(`build_info{goversion=%q,revision="abc",version="1.2.3"}`, runtime.Version()): "1",
 	} {
 		if got := first["sallyport_"+name]; got != want {

@@ -27,8 +27,19 @@ type Tunnel struct {
 	// TargetUp is what is known of the target without asking it.
 	TargetUp func() (up, known bool)
 
+	Routes []Route // what its connections go by; none: they all go one way
+
 	Certificates func() []Certificate // in use now
 	CRLs         func() []CRL         // in use now
+}
+
+// Route is a way on which a tunnel sends some of its connections.
+type Route struct {
+	Name string // unique in the tunnel
+
+	// Counts returns how many connections are forwarded on it now, how many were so
+	// far, and how many came to nothing.
+	Counts func() (open, total, failed int64)
 }
 
 // AddTunnel has the metrics tell of a tunnel that has loaded all it needs, and
@@ -52,6 +63,9 @@ var (
 		"Bytes that were forwarded: in is to the target, out is to the client; it moves while connections live.", "direction")
 	descTargetUp = tunnelDesc("sallyport_target_up",
 		"Whether the target was up when the status port was last asked for its health; left out when that is long ago.", "target")
+	descRouteOpen  = tunnelDesc("sallyport_route_connections_open", "Connections that are forwarded by the route now.", "route")
+	descRouteTotal = tunnelDesc("sallyport_route_connections_total",
+		"Connections that asked for a name of the route: forwarded, or failed before that.", "route", "outcome")
 	descPending = tunnelDesc("sallyport_reload_pending",
 		"1 while the files of identity, trust, lists and policy hold something else than what is in use.")
 	descDraining = tunnelDesc("sallyport_draining", "1 when no more connections are accepted and the open ones are waited for.")
@@ -95,6 +109,12 @@ func (s states) Collect(out chan<- prometheus.Metric) {
 		if up, known := s.tunnel.TargetUp(); known {
 			send(descTargetUp, prometheus.GaugeValue, truth(up), label(s.tunnel.Target))
 		}
+	}
+	for _, route := range s.tunnel.Routes {
+		open, total, failed := route.Counts()
+		send(descRouteOpen, prometheus.GaugeValue, float64(open), label(route.Name))
+		send(descRouteTotal, prometheus.CounterValue, float64(total), label(route.Name), "forwarded")
+		send(descRouteTotal, prometheus.CounterValue, float64(failed), label(route.Name), "failed")
 	}
 	limit := math.Inf(1)
 	if s.tunnel.Limit > 0 {

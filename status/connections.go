@@ -20,6 +20,7 @@ type Connection struct {
 	State      string    // how far it has come
 	Identity   string    // of the TLS peer; "": none that is known
 	Remote     string    // who connected
+	Route      string    // that it goes by; "": there is none, or it is not known yet
 	Target     string    // "": not connected yet
 	ServerName string    // the name that TLS asked for
 	ALPN       string    // the protocol that was agreed on
@@ -44,6 +45,7 @@ type listed struct {
 	State      string       `json:"state"`
 	Identity   string       `json:"identity"`
 	Remote     string       `json:"remote"`
+	Route      string       `json:"route,omitempty"`
 	Target     string       `json:"target"`
 	ServerName string       `json:"server_name,omitempty"`
 	ALPN       string       `json:"alpn,omitempty"`
@@ -168,6 +170,7 @@ func (c Connection) listed(tunnel string) listed {
 		State:      c.State,
 		Identity:   c.Identity,
 		Remote:     c.Remote,
+		Route:      c.Route,
 		Target:     c.Target,
 		ServerName: c.ServerName,
 		ALPN:       c.ALPN,

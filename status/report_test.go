@@ -95,7 +95,7 @@ func TestStatusOfOneTunnelHasGhostunnelsFields(t *testing.T) {
 			Check:       dialing(t, dial),
 			Connections: func() (int64, int64) { return 2, 30 },
 			Certificates: func() []Certificate {
-				return []Certificate{{"identity", "CN=server", "1f", notAfter}}
+				return []Certificate{{Role: "identity", Subject: "CN=server", Serial: "1f", NotAfter: notAfter}}
 			},
 		}},
 	})

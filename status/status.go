@@ -106,6 +106,7 @@ type Certificate struct {
 	Subject  string    `json:"subject"`
 	Serial   string    `json:"serial"`
 	NotAfter time.Time `json:"not_after"`
+	Route    string    `json:"route,omitempty"` // of the tunnel, that it belongs to; "": to all of the tunnel
 }
 
 // New returns the handler of a status port.
