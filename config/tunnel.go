@@ -44,10 +44,11 @@ type Tunnel struct {
 	ListenOwner string        // USER, USER:GROUP or :GROUP of that file; "": the process. ListenMode is set with it
 	KeepAlive   time.Duration // silence after which TCP connections, to and from, are probed; 0: never
 
-	Identity     Identity // never zero in server mode; zero in client mode: no certificate is sent
-	CACert       string   // file of the trusted CAs; "": the system's. The Workload API's trust goes before
-	CRLs         []string // files of revocation lists
-	CloseRevoked bool     // close the open connections of peers that a reload finds revoked
+	Identity     Identity   // never zero in server mode, but with Routes; zero in client mode: no certificate is sent
+	Identities   []Identity // further ones in files, in server mode: each client is shown one that fits it
+	CACert       string     // file of the trusted CAs; "": the system's. The Workload API's trust goes before
+	CRLs         []string   // files of revocation lists
+	CloseRevoked bool       // close the open connections of peers that a reload finds revoked
 	// DisableAuthentication: in server mode no client certificate is asked
 	// for, in client mode none is sent, even where the Workload API, which is
 	// there for its trust then, has one.
@@ -62,6 +63,11 @@ type Tunnel struct {
 	// with it, Identity and Access are zero, and Protocol is HTTP.
 	DisableTLS bool
 	StartTLS   string // the protocol that goes over to TLS: postgres, mysql, ldap, smtp; "": TLS from the first byte
+
+	// Routes are for those clients, in server mode, that ask for certain names. With
+	// them Target may be zero, and Identity and Access too: all other clients are
+	// refused then.
+	Routes []Route
 
 	// Announce says what the target is told of clients, by a PROXY header; server
 	// mode. "": it is sent none.
@@ -126,6 +132,12 @@ func (t *Tunnel) LogValue() slog.Value {
 		// A query may hold a token, so no more than the place is told.
 		place := url.URL{Scheme: t.TargetStatus.Scheme, Host: t.TargetStatus.Host, Path: t.TargetStatus.Path}
 		attrs = append(attrs, slog.String("target_status", place.String()))
+	}
+	for _, further := range t.Identities {
+		attrs = append(attrs, slog.Any("further_identity", further))
+	}
+	for i := range t.Routes {
+		attrs = append(attrs, slog.Any("route."+t.Routes[i].Name, &t.Routes[i]))
 	}
 	return slog.GroupValue(attrs...)
 }

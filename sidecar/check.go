@@ -33,10 +33,7 @@ func Check(ctx context.Context, cfg *config.Sidecar, out io.Writer) error {
 	if _, err := io.WriteString(out, c.report.String()); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
-	if len(c.problems) > 0 {
-		return c.problems
-	}
-	return nil
+	return c.problems.orNil()
 }
 
 // problems is everything that a Check finds wrong, on one line.
@@ -48,6 +45,14 @@ func (p problems) Error() string {
 		texts[i] = err.Error()
 	}
 	return strings.Join(texts, "; ")
+}
+
+// orNil is p as an error, of which there is none if it is empty.
+func (p problems) orNil() error {
+	if len(p) == 0 {
+		return nil
+	}
+	return p
 }
 
 func (p problems) Unwrap() []error { return p }

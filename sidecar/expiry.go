@@ -59,17 +59,21 @@ func (e *expiry) look(now time.Time) {
 		log := e.log.With("tunnel", t.config.Name)
 		for _, c := range t.certificates() {
 			life := c.NotAfter.Sub(c.X509.NotBefore)
-			renewed := renewsItself(&t.config.Identity) && !strings.HasPrefix(c.Role, proxyRole)
+			renewed := renewsItself(&t.config.Identity) && c.route == "" && !strings.HasPrefix(c.Role, proxyRole)
 			if left := c.NotAfter.Sub(now); left > notice(life, renewed) {
 				continue
 			}
 			sum := sha256.Sum256(c.X509.Raw)
 			if e.due(t.config.Name+" "+c.Role+" "+string(sum[:]), now) {
+				log := log
+				if c.route != "" {
+					log = log.With("route", c.route)
+				}
 				log.Warn(expiryMessage(c.NotAfter, now),
 					"role", c.Role, "subject", title(c.X509), "serial", c.Serial, "not_after", c.NotAfter, "days_left", daysLeft(c.NotAfter, now))
 			}
 		}
-		for _, crl := range t.source.CRLs() {
+		for _, crl := range t.crls() {
 			key := t.config.Name + " crl " + crl.Path + " " + crl.Issuer
 			switch {
 			case crl.Unused:

@@ -37,14 +37,20 @@ func newProvider(ctx context.Context, c *config.Tunnel, log *slog.Logger) (certl
 	case id.AutoTLS.Use:
 		return newAutoTLS(id.AutoTLS.Names, certloader.Files(certloader.FileOptions{CABundle: c.CACert}), log)
 	}
-	return certloader.Files(certloader.FileOptions{
-		Cert:         c.Identity.Cert,
-		Key:          c.Identity.Key,
-		Keystore:     c.Identity.Keystore,
-		Password:     string(c.Identity.Password),
-		PasswordFile: c.Identity.PasswordFile,
-		CABundle:     c.CACert,
-	}), nil
+	files := identityFiles(c.Identity)
+	files.CABundle = c.CACert
+	return certloader.Files(files), nil
+}
+
+// identityFiles are the files that an identity is in.
+func identityFiles(id config.Identity) certloader.FileOptions {
+	return certloader.FileOptions{
+		Cert:         id.Cert,
+		Key:          id.Key,
+		Keystore:     id.Keystore,
+		Password:     string(id.Password),
+		PasswordFile: id.PasswordFile,
+	}
 }
 
 func acmeOptions(c *config.Tunnel, log *slog.Logger) certloader.ACMEOptions {
@@ -76,7 +82,11 @@ func revocable(provider certloader.Provider, c *config.Tunnel) certloader.Provid
 
 // completed adds to an identity and its trust what a tunnel loads beside them.
 func completed(provider certloader.Provider, c *config.Tunnel) certloader.Provider {
-	return certloader.WithTicketKeys(revocable(provider, c), c.TLS.TicketKeys)
+	var further []certloader.FileOptions
+	for _, id := range c.Identities {
+		further = append(further, identityFiles(id))
+	}
+	return certloader.WithTicketKeys(revocable(certloader.WithIdentities(provider, further...), c), c.TLS.TicketKeys)
 }
 
 // openTicketKeys says what there is to say about a file of ticket keys that everybody may read; "" where nobody may, or there
@@ -94,15 +104,26 @@ func watched(provider certloader.Provider, c *config.Tunnel, log *slog.Logger) c
 	return certloader.Watch(provider, loadedFiles(c), log)
 }
 
-// loadedFiles are the files that the tunnel loads, now and at every reload.
+// loadedFiles are the files that the tunnel loads, now and at every reload, each once.
 func loadedFiles(c *config.Tunnel) []string {
-	id := &c.Identity
-	files := append([]string{id.Cert, id.Key, id.Keystore, id.PasswordFile, c.Access.Policy.Path, c.TLS.TicketKeys}, c.CRLs...)
-	files = append(files, proxyFiles(c)...)
-	if !id.WorkloadAPI.Use { // which says whom to trust
+	var files []string
+	for _, id := range append([]config.Identity{c.Identity}, c.Identities...) {
+		files = append(files, id.Cert, id.Key, id.Keystore, id.PasswordFile)
+	}
+	files = append(files, c.Access.Policy.Path, c.TLS.TicketKeys)
+	files = append(append(files, c.CRLs...), proxyFiles(c)...)
+	if !c.Identity.WorkloadAPI.Use { // which says whom to trust
 		files = append(files, c.CACert)
 	}
-	return slices.DeleteFunc(files, func(path string) bool { return path == "" })
+	for i := range c.Routes {
+		files = append(files, loadedFiles(&c.Routes[i].Tunnel)...)
+	}
+	seen := map[string]bool{"": true} // which is no file
+	return slices.DeleteFunc(files, func(path string) bool {
+		again := seen[path]
+		seen[path] = true
+		return again
+	})
 }
 
 // renewsItself tells whether the identity is renewed by a program, and not by people.

@@ -74,6 +74,7 @@ func (t *tunnel) measured() metrics.Tunnel {
 		Bytes:    t.server.Bytes,
 		Draining: t.server.Draining,
 		Pending:  func() bool { return t.pending.differs() },
+		Routes:   t.routes.measured(),
 		TargetUp: func() (up, known bool) {
 			at, err := t.check.Latest()
 			return err == nil, time.Since(at) < upFor
@@ -87,7 +88,7 @@ func (t *tunnel) measured() metrics.Tunnel {
 		},
 		CRLs: func() []metrics.CRL {
 			var out []metrics.CRL
-			for _, crl := range t.source.CRLs() {
+			for _, crl := range t.crls() {
 				if crl.Superseded || crl.Unused { // nothing ends with it
 					continue
 				}

@@ -52,9 +52,9 @@ func accessPrefix(c *config.Tunnel) string {
 
 // orPolicy returns what lets in those whom the policy lets in, beside those whom the access flags do. It has to be asked with
 // the address of the peer as each handshake begins.
-func (t *tunnel) orPolicy(flags auth.Authorizer) func(remote net.Addr) func(tls.ConnectionState) error {
+func orPolicy(flags auth.Authorizer, asked *policy.Policy) func(remote net.Addr) func(tls.ConnectionState) error {
 	return func(remote net.Addr) func(tls.ConnectionState) error {
-		return auth.Any(flags, t.policy.Authorizer(remote))
+		return auth.Any(flags, asked.Authorizer(remote))
 	}
 }
 

@@ -75,8 +75,10 @@ func confinement(c *config.Sidecar) sandbox.Rules {
 		r.Files = append(r.Files, loadedFiles(t)...)
 		r.workloadAPI(t.Identity.WorkloadAPI)
 		r.acme(t)
-		if t.CACert == "" && !t.Identity.WorkloadAPI.Use {
-			r.SystemTrust = true
+		for _, served := range servedBy(t) {
+			if served.CACert == "" && !served.Identity.WorkloadAPI.Use {
+				r.SystemTrust = true
+			}
 		}
 	}
 	return r.Rules
@@ -118,6 +120,9 @@ func (r *rules) url(at *url.URL) {
 
 // reach allows to connect to a tunnel's target, or to the proxy that does so in its place.
 func (r *rules) reach(t *config.Tunnel) {
+	for i := range t.Routes {
+		r.dial(t.Routes[i].Target)
+	}
 	if t.Proxy.IsZero() {
 		r.dial(t.Target)
 		return

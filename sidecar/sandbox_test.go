@@ -77,7 +77,7 @@ func TestConfinementIsWhatTheConfigurationNames(t *testing.T) {
 			Files: []string{"a", "ca.pem"}, BindPorts: []uint16{8080}, ConnectPorts: []uint16{1080},
 		}},
 		{client + "--keystore s --storepass-file p --proxy https://proxy.example --proxy-cert c --proxy-key k --proxy-cacert a", sandbox.Rules{
-			Files: []string{"s", "p", "c", "k", "a", "p", "ca.pem"}, BindPorts: []uint16{8080}, ConnectPorts: []uint16{443}, Resolver: true,
+			Files: []string{"s", "p", "c", "k", "a", "ca.pem"}, BindPorts: []uint16{8080}, ConnectPorts: []uint16{443}, Resolver: true,
 		}},
 		{client + "--keystore s --proxy https://127.0.0.1:3129", sandbox.Rules{
 			Files: []string{"s", "ca.pem"}, BindPorts: []uint16{8080}, ConnectPorts: []uint16{3129}, SystemTrust: true,

@@ -98,8 +98,13 @@ const (
 // start runs a command line; it is stopped when the test ends, if it has not ended by then.
 func start(t *testing.T, dir, line string) *rig {
 	t.Helper()
+	return startWith(t, dir, parse(t, dir, line))
+}
+
+func startWith(t *testing.T, dir string, cfg *config.Sidecar) *rig {
+	t.Helper()
 	r := &rig{dir: dir, signals: make(chan os.Signal, 8), ended: make(chan error, 1), log: &syncBuffer{}}
-	s, err := New(t.Context(), parse(t, dir, line), Build{Version: "test"}, r.log)
+	s, err := New(t.Context(), cfg, Build{Version: "test"}, r.log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +238,7 @@ type answer struct {
 	LastReloadSuccess time.Time `json:"last_reload_success"`
 	LastReloadError   string    `json:"last_reload_error"`
 	Connections       struct{ Open, Total int64 }
-	Certificates      []struct{ Role, Subject, Serial string }
+	Certificates      []struct{ Role, Subject, Serial, Route string }
 }
 
 func (r *rig) http() *http.Client {

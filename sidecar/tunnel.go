@@ -23,6 +23,7 @@ type tunnel struct {
 	source   *certloader.Source
 	policy   *policy.Policy // nil: none is asked
 	proxy    *upstreamProxy // nil: the target is reached directly
+	routes   *routes        // nil: all clients are served alike
 	server   *proxy.Server
 	web      *webproxy.Proxy // nil: it forwards bytes
 	check    *status.Check
@@ -93,27 +94,34 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 		Quiet:            quiet(process.Log.Quiet),
 		LogSample:        process.Log.Sample,
 	}
-	dial := socket.Dialer(c.Target, c.KeepAlive)
+	dial := dialTarget(c)
 	if via != nil {
 		dial = via.dialer(gate)
 	}
 	run := t.backend(dial, nil)
 	if c.Mode == config.Server {
 		if !c.DisableTLS {
-			t.server.TLS = source.ServerConfig(t.serverOptions())
+			t.server.TLS = source.ServerConfig(serverOptions(c, source, asked))
 		}
 		t.server.Dial = dial
 	} else {
 		t.server.Dial = via.named(dialTLS(dial, t.targetConfig(true), gate))
 		run = shaken(dial, t.targetConfig(false), nil)
 	}
+	var leave func(net.Conn) error
 	if c.StartTLS != "" {
-		if run, err = t.startTLS(dial, gate); err != nil {
+		if run, leave, err = t.startTLS(dial, gate); err != nil {
 			return nil, errors.Join(err, source.Close(), via.close())
 		}
 	}
 	if c.Protocol == config.HTTP {
 		t.forwardHTTP(dial, gate)
+	}
+	if err := t.newRoutes(ctx, func(dial dialer) func(context.Context) error { return t.backend(dial, leave) }); err != nil {
+		return nil, errors.Join(err, t.routes.close(), source.Close(), via.close())
+	}
+	if t.routes != nil {
+		run = t.routes.check
 	}
 	t.check = status.NewCheck(run, c.ConnectTimeout)
 	return t, nil
@@ -122,7 +130,7 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 // resolve looks up the name that the tunnel connects to, if it is to be looked up at start: the target's, or that of the proxy,
 // which looks up the target's.
 func resolve(ctx context.Context, c *config.Tunnel) error {
-	if c.SkipResolve {
+	if c.SkipResolve || c.Target.IsZero() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout)
@@ -154,7 +162,8 @@ func lookUpOwner(c *config.Tunnel) (*socket.Owner, error) {
 // mended. The policy goes last, after what watches its files has noted what is in them.
 func (t *tunnel) reload(ctx context.Context) error {
 	before := t.pending.now()
-	err := errors.Join(t.reloadSource(ctx), t.proxy.reload(ctx), t.reloadPolicy(ctx))
+	err := errors.Join(t.source.Reload(ctx), t.proxy.reload(ctx), t.reloadPolicy(ctx), t.routes.reload(ctx, t))
+	t.closeRevoked()
 	if t.web != nil {
 		t.web.Refresh() // what was loaded goes for requests that follow, on whatever connection
 	}
@@ -164,16 +173,14 @@ func (t *tunnel) reload(ctx context.Context) error {
 	return err
 }
 
-func (t *tunnel) reloadSource(ctx context.Context) error {
-	if err := t.source.Reload(ctx); err != nil {
-		return err
+// closeRevoked closes the connections of those who are revoked by now, if that is wanted.
+func (t *tunnel) closeRevoked() {
+	if !t.config.CloseRevoked {
+		return
 	}
-	if t.config.CloseRevoked {
-		if closed := t.server.Recheck(t.source.Revoked); closed > 0 {
-			t.log.Info("closed connections of peers that are revoked", "connections", closed)
-		}
+	if closed := t.server.Recheck(t.revoked); closed > 0 {
+		t.log.Info("closed connections of peers that are revoked", "connections", closed)
 	}
-	return nil
 }
 
 // name is unique among tunnels.
@@ -182,22 +189,29 @@ func (t *tunnel) name() string { return t.config.Name }
 // news receives when a reload would bring something new.
 func (t *tunnel) news() <-chan struct{} { return t.source.Changed() }
 
-func (t *tunnel) serverOptions() certloader.ServerOptions {
+// dialer connects to a target.
+type dialer = func(context.Context) (net.Conn, error)
+
+// dialTarget returns what connects to the target.
+func dialTarget(c *config.Tunnel) dialer { return socket.Dialer(c.Target, c.KeepAlive) }
+
+// serverOptions says how clients are served. Names among the access flags are those of trust's domain.
+func serverOptions(c *config.Tunnel, trust *certloader.Source, asked *policy.Policy) certloader.ServerOptions {
 	options := certloader.ServerOptions{
-		NextProtos:   t.config.TLS.Protocols,
-		CipherSuites: t.config.TLS.CipherSuites,
-		MaxVersion:   t.config.TLS.MaxVersion,
-		NoResumption: !t.config.TLS.Resumption,
+		NextProtos:   c.TLS.Protocols,
+		CipherSuites: c.TLS.CipherSuites,
+		MaxVersion:   c.TLS.MaxVersion,
+		NoResumption: !c.TLS.Resumption,
 		Challenges:   true, // proxy.Server forwards nothing for them
 	}
-	switch pins := t.config.Access.Pins; {
-	case t.config.DisableAuthentication:
+	switch pins := c.Access.Pins; {
+	case c.DisableAuthentication:
 	case len(pins) > 0:
 		options.Pinned = auth.Pins(pins...)
-	case t.policy != nil:
-		options.AuthorizeFrom = t.orPolicy(authorizer(t.config.Access, t.source))
+	case asked != nil:
+		options.AuthorizeFrom = orPolicy(authorizer(c.Access, trust), asked)
 	default:
-		options.Authorize = authorizer(t.config.Access, t.source)
+		options.Authorize = authorizer(c.Access, trust)
 	}
 	return options
 }
@@ -213,7 +227,7 @@ func (t *tunnel) clientOptions() certloader.ClientOptions {
 	case len(pins) > 0:
 		options.Pinned = auth.Pins(pins...)
 	case t.policy != nil:
-		options.AuthorizeFrom = t.orPolicy(authorizer(t.config.Access, t.source))
+		options.AuthorizeFrom = orPolicy(authorizer(t.config.Access, t.source), t.policy)
 	case !t.config.Access.IsZero():
 		options.Authorize = authorizer(t.config.Access, t.source)
 	}
@@ -255,13 +269,20 @@ func (t *tunnel) close() error {
 	if t.web != nil {
 		_ = t.web.Close()
 	}
-	return errors.Join(t.source.Close(), t.proxy.close())
+	return errors.Join(t.source.Close(), t.routes.close(), t.proxy.close())
 }
 
 // certificates are all that the tunnel uses now, those for its proxy last.
-func (t *tunnel) certificates() []certloader.Certificate {
-	return append(t.source.Certificates(), t.proxy.certificates()...)
+func (t *tunnel) certificates() []certificate {
+	var all []certificate
+	for _, cert := range append(t.source.Certificates(), t.proxy.certificates()...) {
+		all = append(all, certificate{Certificate: cert})
+	}
+	return append(all, t.routes.certificates(all)...)
 }
+
+// crls are all revocation lists that the tunnel uses now.
+func (t *tunnel) crls() []certloader.CRL { return append(t.source.CRLs(), t.routes.crls()...) }
 
 // report is what the status port tells about the tunnel.
 func (t *tunnel) report() status.Tunnel {
@@ -277,7 +298,7 @@ func (t *tunnel) report() status.Tunnel {
 			out := make([]status.Connection, len(open))
 			for i, c := range open {
 				out[i] = status.Connection{
-					ID: c.ID, State: string(c.State), Identity: c.Identity, Remote: c.Remote, Target: c.Target,
+					ID: c.ID, State: string(c.State), Identity: c.Identity, Remote: c.Remote, Route: c.Route, Target: c.Target,
 					ServerName: c.ServerName, ALPN: c.ALPN, TLSVersion: c.TLSVersion, Since: c.Since, BytesIn: c.BytesIn, BytesOut: c.BytesOut,
 				}
 			}
@@ -286,7 +307,7 @@ func (t *tunnel) report() status.Tunnel {
 		Certificates: func() []status.Certificate {
 			var out []status.Certificate
 			for _, c := range t.certificates() {
-				out = append(out, status.Certificate{Role: c.Role, Subject: c.Subject, Serial: c.Serial, NotAfter: c.NotAfter})
+				out = append(out, status.Certificate{Route: c.route, Role: c.Role, Subject: c.Subject, Serial: c.Serial, NotAfter: c.NotAfter})
 			}
 			return out
 		},

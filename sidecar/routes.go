@@ -1,0 +1,309 @@
+package sidecar
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+
+	"sallyport/certloader"
+	"sallyport/config"
+	"sallyport/metrics"
+	"sallyport/policy"
+	"sallyport/proxy"
+)
+
+// routes are what a tunnel does with its clients by the server name that they ask for. Nil is none: all are served alike.
+type routes struct {
+	all      []*route
+	named    certloader.Names[*route]
+	fallback *route // for all other names, and for none; nil refuses those
+}
+
+// route is a route of a tunnel, put together.
+type route struct {
+	name    string
+	config  *config.Tunnel     // what a tunnel would be that served its clients alone
+	source  *certloader.Source // of the identity; the tunnel's, if the route has none of its own
+	trust   *certloader.Source // whom it trusts, likewise
+	policy  *policy.Policy     // nil: none is asked; the tunnel's, likewise
+	own     []*certloader.Source
+	tls     *tls.Config
+	forward *proxy.Route
+	check   func(context.Context) error // finds out whether its target is up
+}
+
+// servedBy is the tunnel, and what tunnels its routes would be.
+func servedBy(t *config.Tunnel) []*config.Tunnel {
+	all := []*config.Tunnel{t}
+	for i := range t.Routes {
+		all = append(all, &t.Routes[i].Tunnel)
+	}
+	return all
+}
+
+// defaultRoute is what the tunnel's own settings are called where it has routes.
+const defaultRoute = "default"
+
+// newRoutes loads what the tunnel's routes have of their own, and has its server tell clients apart by them. Check makes the
+// backend check of a target; the tunnel's own is one of them.
+func (t *tunnel) newRoutes(ctx context.Context, check func(dialer) func(context.Context) error) error {
+	if len(t.config.Routes) == 0 {
+		return nil
+	}
+	t.routes = new(routes)
+	if !t.config.Target.IsZero() {
+		t.routes.fallback = t.newRoute(defaultRoute, t.config, t.source, t.source, t.policy, t.server.Dial)
+		t.routes.fallback.check = check(t.server.Dial)
+	}
+	for i := range t.config.Routes {
+		c := &t.config.Routes[i]
+		r, err := t.loadRoute(ctx, c)
+		if err != nil {
+			return wrapRoute(c.Name, err)
+		}
+		r.check = check(r.forward.Dial)
+		t.routes.all = append(t.routes.all, r)
+		for _, name := range c.ServerNames {
+			t.routes.named.Set(name, r)
+		}
+		warnOfNames(c, r.source, t.log)
+	}
+	t.server.TLS = certloader.RouteConfig(func(serverName string) *tls.Config {
+		if r := t.routes.find(serverName); r != nil {
+			return r.tls
+		}
+		return nil
+	})
+	t.server.Route = func(serverName string) *proxy.Route {
+		if r := t.routes.find(serverName); r != nil {
+			return r.forward
+		}
+		return nil
+	}
+	return nil
+}
+
+// newRoute puts a route together.
+func (t *tunnel) newRoute(name string, c *config.Tunnel, source, trust *certloader.Source, asked *policy.Policy, dial dialer) *route {
+	options := serverOptions(c, trust, asked)
+	options.Trust, options.Scope = trust, "route "+name
+	return &route{
+		name: name, config: c, source: source, trust: trust, policy: asked,
+		tls:     source.ServerConfig(options),
+		forward: &proxy.Route{Name: name, Dial: dial},
+	}
+}
+
+// loadRoute loads what a route has of its own, and puts it together. What it shares with the tunnel it does not load again: of a
+// certificate that somebody issues to the tunnel there is but one.
+func (t *tunnel) loadRoute(ctx context.Context, c *config.Route) (*route, error) {
+	if err := resolve(ctx, &c.Tunnel); err != nil {
+		return nil, err
+	}
+	source, trust, asked := t.source, t.source, t.policy
+	var own []*certloader.Source
+	var provider certloader.Provider
+	sameIdentity := reflect.DeepEqual(c.Identity, t.config.Identity) && reflect.DeepEqual(c.Identities, t.config.Identities)
+	switch {
+	case !sameIdentity:
+		var err error
+		if provider, err = newProvider(ctx, &c.Tunnel, t.log); err != nil {
+			return nil, err
+		}
+		provider = completed(provider, &c.Tunnel)
+	case c.CACert != t.config.CACert || !slices.Equal(c.CRLs, t.config.CRLs):
+		provider = revocable(certloader.Files(certloader.FileOptions{CABundle: c.CACert}), &c.Tunnel)
+	}
+	if provider != nil {
+		loaded, err := certloader.New(ctx, provider)
+		if err != nil {
+			return nil, err
+		}
+		own, trust = append(own, loaded), loaded
+		if !sameIdentity {
+			source = loaded
+		}
+	}
+	if c.Access.Policy != t.config.Access.Policy {
+		var err error
+		if asked, err = loadPolicy(ctx, &c.Tunnel); err != nil {
+			return nil, errors.Join(err, closeAll(own))
+		}
+	}
+	r := t.newRoute(c.Name, &c.Tunnel, source, trust, asked, dialTarget(&c.Tunnel))
+	r.own = own
+	return r, nil
+}
+
+// find returns the route for a server name; nil if there is none.
+func (r *routes) find(serverName string) *route {
+	if named, ok := r.named.Find(serverName); ok {
+		return named
+	}
+	return r.fallback
+}
+
+// check finds out whether all targets are up, side by side.
+func (r *routes) check(ctx context.Context) error {
+	all := r.each()
+	errs := make([]error, len(all))
+	var asked sync.WaitGroup
+	for i, one := range all {
+		asked.Go(func() { errs[i] = wrapRoute(one.name, one.check(ctx)) })
+	}
+	asked.Wait()
+	return problems(slices.DeleteFunc(errs, func(err error) bool { return err == nil })).orNil()
+}
+
+// each is all routes, the default one last.
+func (r *routes) each() []*route {
+	if r == nil {
+		return nil
+	}
+	all := slices.Clone(r.all)
+	if r.fallback != nil {
+		all = append(all, r.fallback)
+	}
+	return all
+}
+
+// reload loads what each route has of its own anew. What fails in one keeps no other from it.
+func (r *routes) reload(ctx context.Context, t *tunnel) error {
+	if r == nil {
+		return nil
+	}
+	var errs []error
+	for _, one := range r.all {
+		for _, source := range one.own {
+			errs = append(errs, wrapRoute(one.name, source.Reload(ctx)))
+		}
+		if one.policy != nil && one.policy != t.policy {
+			errs = append(errs, wrapRoute(one.name, wrapPolicy(one.config, one.policy.Reload(ctx))))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// wrapRoute names the route in an error.
+func wrapRoute(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("route %s: %w", name, err)
+}
+
+// close lets go of what the routes have of their own.
+func (r *routes) close() error {
+	if r == nil {
+		return nil
+	}
+	var errs []error
+	for _, one := range r.all {
+		errs = append(errs, closeAll(one.own))
+	}
+	return errors.Join(errs...)
+}
+
+func closeAll(sources []*certloader.Source) error {
+	var errs []error
+	for _, source := range sources {
+		errs = append(errs, source.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// revoked is a [certloader.Source.Revoked] that knows by which route a client came.
+func (t *tunnel) revoked(cs tls.ConnectionState) error {
+	if t.routes != nil {
+		if r := t.routes.find(cs.ServerName); r != nil {
+			return r.trust.Revoked(cs)
+		}
+	}
+	return t.source.Revoked(cs)
+}
+
+// certificate is one in use.
+type certificate struct {
+	certloader.Certificate
+	route string // whose it is; "": the tunnel's own
+}
+
+// certificates are those that the routes have of their own. CAs that are the tunnel's too are left out.
+func (r *routes) certificates(tunnel []certificate) []certificate {
+	if r == nil {
+		return nil
+	}
+	var all []certificate
+	for _, one := range r.all {
+		for _, source := range one.own {
+			for _, cert := range source.Certificates() {
+				same := func(known certificate) bool { return known.Role == cert.Role && known.X509.Equal(cert.X509) }
+				if cert.Role == certloader.RoleCA && slices.ContainsFunc(tunnel, same) {
+					continue
+				}
+				all = append(all, certificate{cert, one.name})
+			}
+		}
+	}
+	return all
+}
+
+// crls are the revocation lists that the routes have of their own.
+func (r *routes) crls() []certloader.CRL {
+	if r == nil {
+		return nil
+	}
+	var all []certloader.CRL
+	for _, one := range r.all {
+		for _, source := range one.own {
+			all = append(all, source.CRLs()...)
+		}
+	}
+	return all
+}
+
+// warnOfNames tells of server names that no certificate of the route is for: their clients will refuse whatever they are shown.
+func warnOfNames(c *config.Route, source *certloader.Source, log *slog.Logger) {
+	if names := strangeNames(c.ServerNames, leaves(source)); len(names) > 0 {
+		log.Warn("no certificate of the route is for a name that it serves; clients will refuse it",
+			"route", c.Name, "server_names", strings.Join(names, ","))
+	}
+}
+
+// leaves are the certificates that a source's identities show first.
+func leaves(source *certloader.Source) []*x509.Certificate {
+	var all []*x509.Certificate
+	for _, cert := range source.Certificates() {
+		if cert.Role == certloader.RoleIdentity {
+			all = append(all, cert.X509)
+		}
+	}
+	return all
+}
+
+// strangeNames are the server names that no certificate is for.
+func strangeNames(names []string, certs []*x509.Certificate) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		one := name
+		if rest, ok := strings.CutPrefix(name, "*"); ok {
+			one = "any" + rest
+		}
+		return slices.ContainsFunc(certs, func(cert *x509.Certificate) bool { return cert.VerifyHostname(one) == nil })
+	})
+}
+
+// measured is what the metrics tell about the routes.
+func (r *routes) measured() []metrics.Route {
+	var measured []metrics.Route
+	for _, one := range r.each() {
+		measured = append(measured, metrics.Route{Name: one.name, Counts: one.forward.Counts})
+	}
+	return measured
+}

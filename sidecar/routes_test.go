@@ -1,0 +1,222 @@
+package sidecar
+
+import (
+	"bufio"
+	"crypto/tls"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"sallyport/config"
+	"sallyport/devpki"
+	"sallyport/socket"
+)
+
+// name serves a listener until the test ends: each connection is told a name.
+func name(t *testing.T, path, name string) {
+	t.Helper()
+	ln := listen(t, path)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				_, _ = io.WriteString(c, name+"\n")
+				_, _ = io.Copy(io.Discard, c)
+				_ = c.Close()
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		serving.Wait()
+	})
+}
+
+// withRoutes is a server that sends a.test to the target a and b.test to b, which has another CA, and lets client in at both;
+// what else there is goes to the target out, and only by somebody called nobody.
+func withRoutes(t *testing.T) (dir string, cfg *config.Sidecar) {
+	t.Helper()
+	dir = newDir(t)
+	other := dir + "/other"
+	if err := devpki.Init(other, devpki.FileOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for at, names := range map[string][]string{dir: {"a"}, other: {"b", "client"}} {
+		for _, name := range names {
+			if err := devpki.IssueInto(at, name, devpki.FileOptions{DNSNames: []string{name + ".test"}, Force: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, one := range []string{"a", "b", "out"} {
+		name(t, dir+"/"+one, one)
+	}
+	cfg = parse(t, dir, serverLine+"--allow-cn nobody")
+	tunnel := &cfg.Tunnels[0]
+	route := func(name, target, pki string) *config.Route {
+		r := config.Route{Name: name, ServerNames: []string{name + ".test"}, Tunnel: *tunnel}
+		r.Access = config.Access{CommonNames: []string{"client"}}
+		r.Identity = config.Identity{Cert: pki + "/" + name + ".pem", Key: pki + "/" + name + "-key.pem"}
+		r.CACert = pki + "/ca.pem"
+		var err error
+		if r.Target, err = socket.ParseAddress("unix:" + dir + "/" + target); err != nil {
+			t.Fatal(err)
+		}
+		return &r
+	}
+	tunnel.Routes = []config.Route{*route("a", "a", dir), *route("b", "b", other)}
+	return dir, cfg
+}
+
+// reach asks for a name as somebody of a PKI, and returns who answers.
+func reach(t *testing.T, dir, pki, name string) (answer string, _ error) {
+	t.Helper()
+	socket, err := net.Dial("unix", dir+"/in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = socket.Close() }()
+	if err := socket.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	config := tlsConfig(t, pki, "client")
+	config.ServerName = name
+	c := tls.Client(socket, config)
+	line, err := bufio.NewReader(c).ReadString('\n')
+	return strings.TrimSuffix(line, "\n"), err
+}
+
+func TestEachRouteHasItsIdentityTrustAccessAndTarget(t *testing.T) {
+	t.Parallel()
+	dir, cfg := withRoutes(t)
+	r := startWith(t, dir, cfg)
+	for _, test := range []struct{ pki, asked, answer, wrong string }{
+		{pki: dir, asked: "a.test", answer: "a"},
+		{pki: dir + "/other", asked: "b.test", answer: "b"},
+		{pki: dir, asked: "localhost", wrong: "bad certificate"}, // which goes to nobody alone
+		{pki: dir + "/other", asked: "localhost", wrong: "unknown authority"},
+		{pki: dir, asked: "b.test", wrong: "unknown authority"},
+		{pki: dir, asked: "c.test", wrong: "is valid for"},
+	} {
+		answer, err := reach(t, dir, test.pki, test.asked)
+		if test.wrong == "" && (err != nil || answer != test.answer) {
+			t.Errorf("%s: %q, %v", test.asked, answer, err)
+		}
+		if test.wrong != "" && (err == nil || !strings.Contains(err.Error(), test.wrong)) {
+			t.Errorf("%s: %q, %v; want %s", test.asked, answer, err, test.wrong)
+		}
+	}
+	a := r.status(t)
+	if !a.OK {
+		t.Errorf("status: %+v", a)
+	}
+	held := make(map[string]int)
+	for _, c := range a.Certificates {
+		held[c.Route+" "+c.Role]++
+	}
+	if held[" identity"] != 1 || held["a identity"] != 1 || held["b identity"] != 1 || held["a ca"] != 0 || held["b ca"] != 1 {
+		t.Errorf("certificates: %v", held)
+	}
+	response, err := r.http().Get("http://status/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`sallyport_route_connections_total{outcome="forwarded",route="a",tunnel="server"} 1`,
+		`sallyport_route_connections_total{outcome="failed",route="default",tunnel="server"}`,
+		`sallyport_route_connections_open{route="b",tunnel="server"} 0`,
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("no metric %s", want)
+		}
+	}
+}
+
+func TestWithoutATargetOfItsOwnATunnelRefusesOtherNames(t *testing.T) {
+	t.Parallel()
+	dir, cfg := withRoutes(t)
+	own := &cfg.Tunnels[0]
+	own.Target, own.Identity, own.Access = socket.Address{}, config.Identity{}, config.Access{}
+	r := startWith(t, dir, cfg)
+	if answer, err := reach(t, dir, dir, "a.test"); err != nil || answer != "a" {
+		t.Errorf("a.test: %q, %v", answer, err)
+	}
+	if _, err := reach(t, dir, dir, "c.test"); err == nil || !strings.Contains(err.Error(), "unrecognized name") {
+		t.Errorf("c.test: %v", err)
+	}
+	r.waitLog(t, "reason=unrecognized_name", 1)
+	if a := r.status(t); !a.OK {
+		t.Errorf("status: %+v", a)
+	}
+}
+
+func TestARouteThatFailsToReloadKeepsNoOtherFromIt(t *testing.T) {
+	t.Parallel()
+	dir, cfg := withRoutes(t)
+	cfg.WatchFiles = false // signals alone
+	r := startWith(t, dir, cfg)
+	serials := func() map[string]string {
+		found := make(map[string]string)
+		for _, c := range r.status(t).Certificates {
+			if c.Role == "identity" {
+				found[c.Route] = c.Serial
+			}
+		}
+		return found
+	}
+	before := serials()
+	if err := os.WriteFile(dir+"/a-key.pem", []byte("garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := devpki.IssueInto(dir+"/other", "b", devpki.FileOptions{DNSNames: []string{"b.test"}, Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	r.signals <- syscall.SIGHUP
+	r.waitLog(t, "reload failed", 1)
+	if failure := r.status(t).LastReloadError; !strings.Contains(failure, "route a: --key "+dir+"/a-key.pem") {
+		t.Errorf("the failure is %q", failure)
+	}
+	after := serials()
+	if after["a"] != before["a"] || after["b"] == before["b"] || after[""] != before[""] {
+		t.Errorf("serials: %v, then %v", before, after)
+	}
+	for pki, asked := range map[string]string{dir: "a", dir + "/other": "b"} {
+		if answer, err := reach(t, dir, pki, asked+".test"); err != nil || answer != asked {
+			t.Errorf("%s: %q, %v", asked, answer, err)
+		}
+	}
+}
+
+func TestATargetOfARouteThatIsDownIsTold(t *testing.T) {
+	t.Parallel()
+	dir, cfg := withRoutes(t)
+	if err := os.Remove(dir + "/b"); err != nil {
+		t.Fatal(err)
+	}
+	r := startWith(t, dir, cfg)
+	if a := r.status(t); a.OK || a.BackendOK || !strings.HasPrefix(a.BackendError, "route b: ") {
+		t.Errorf("status: %+v", a)
+	}
+}
+
+func TestANameThatNoCertificateIsForIsWarnedOf(t *testing.T) {
+	t.Parallel()
+	dir, cfg := withRoutes(t)
+	cfg.Tunnels[0].Routes[0].ServerNames = []string{"a.test", "*.a.test"}
+	r := startWith(t, dir, cfg)
+	r.waitLog(t, `level=WARN msg="no certificate of the route is for a name that it serves; clients will refuse it" tunnel=server route=a server_names=*.a.test`, 1)
+}
