@@ -38,3 +38,16 @@ func (l *keptAlive) Accept() (net.Conn, error) {
 	_ = conn.SetKeepAliveConfig(l.config)
 	return conn, nil
 }
+
+// KeptAlive returns a listener of [Listen] as it would be with another silence
+// after which connections are probed. What it has accepted stays as it is; one that
+// is not TCP is returned unchanged.
+func KeptAlive(ln net.Listener, silence time.Duration) net.Listener {
+	switch l := ln.(type) {
+	case *net.TCPListener:
+		return &keptAlive{l, keepAliveConfig(silence)}
+	case *keptAlive:
+		return &keptAlive{l.TCPListener, keepAliveConfig(silence)}
+	}
+	return ln
+}
