@@ -47,7 +47,7 @@ type conn struct {
 func newConn(s *Server, accepted net.Conn) *conn {
 	c := &conn{
 		server:   s,
-		id:       s.lastID.Add(1),
+		id:       s.LastID.Add(1),
 		accepted: time.Now(),
 		remote:   accepted.RemoteAddr(),
 		local:    accepted.LocalAddr(),

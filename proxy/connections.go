@@ -67,10 +67,10 @@ func (s *Server) Bytes() (in, out int64) {
 	return in, out
 }
 
-// Draining reports whether Shutdown has begun.
+// Draining reports whether Shutdown, Drain or HandOver has begun: no more connections are accepted.
 func (s *Server) Draining() bool {
 	s.init()
-	return s.ctx.Err() != nil
+	return s.inviting.Err() != nil
 }
 
 // inHand returns the connections in hand, in no order.

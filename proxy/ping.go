@@ -24,7 +24,7 @@ func (s *Server) Ping(ctx context.Context) error {
 	}
 	select {
 	case s.pings <- answered:
-	case <-s.ctx.Done():
+	case <-s.inviting.Done():
 		return nil
 	case <-ctx.Done(): // the one before has not been answered
 		return context.Cause(ctx)
@@ -33,7 +33,7 @@ func (s *Server) Ping(ctx context.Context) error {
 	select {
 	case <-answered:
 		return nil
-	case <-s.ctx.Done():
+	case <-s.inviting.Done():
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

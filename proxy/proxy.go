@@ -106,6 +106,10 @@ type Server struct {
 	// takes one for those with targets. Nil is no bound.
 	Gate *Gate
 
+	// LastID is the number of the latest connection, whose ID in the log it is. Servers that share one, such as a server and
+	// the one that follows it on its listener, give no number twice. Nil is one of the server's own.
+	LastID *atomic.Uint64
+
 	// Observer is told what becomes of each connection. The zero value observes nothing.
 	Observer Observer
 
@@ -126,24 +130,28 @@ type Server struct {
 	once     sync.Once
 	ctx      context.Context // ends when Shutdown begins; handshakes and dials live under it
 	cancel   context.CancelCauseFunc
-	slots    slots // a place for each connection in hand, for MaxConns
-	settling slots // a place for each that MaxHandshakes counts
+	inviting context.Context // ends when no more connections are to be accepted
+	uninvite context.CancelFunc
+	served   chan struct{} // closed when Serve has come to its end
+	slots    slots         // a place for each connection in hand, for MaxConns
+	settling slots         // a place for each that MaxHandshakes counts
 	pings    pings
 	wakeable atomic.Pointer[interruptible] // the listener, if it is that; nil until Serve
 	buffers  buffers
-	lastID   atomic.Uint64
 	verdict  atomic.Pointer[verdict] // of the latest Recheck; nil before
 	conns    sync.WaitGroup
 
-	mu       sync.Mutex
-	closing  bool
-	listener net.Listener // nil until Serve
-	active   map[*conn]struct{}
-	reached  map[*reached]struct{} // nil without Handle
-	sources  sources
-	total    int64
-	bytesIn  int64 // of connections that have ended; see Bytes
-	bytesOut int64
+	mu         sync.Mutex
+	closing    bool         // Shutdown has begun
+	leaving    bool         // Drain has: the accept queue is served once more before the listener closes
+	handedOver bool         // the listener is somebody else's
+	listener   net.Listener // nil until Serve
+	active     map[*conn]struct{}
+	reached    map[*reached]struct{} // nil without Handle
+	sources    sources
+	total      int64
+	bytesIn    int64 // of connections that have ended; see Bytes
+	bytesOut   int64
 }
 
 // Quiet says which classes of events are left out of the log.
@@ -159,6 +167,11 @@ const (
 func (s *Server) init() {
 	s.once.Do(func() {
 		s.ctx, s.cancel = context.WithCancelCause(context.Background())
+		s.inviting, s.uninvite = context.WithCancel(s.ctx)
+		s.served = make(chan struct{})
+		if s.LastID == nil {
+			s.LastID = new(atomic.Uint64)
+		}
 		s.slots, s.settling = newSlots(s.MaxConns), newSlots(s.MaxHandshakes)
 		s.pings = make(pings, 1)
 		s.sources.limit = s.MaxConnsPerIP

@@ -17,15 +17,15 @@ const (
 // acceptRow is how many connections are accepted in a row.
 const acceptRow = 8
 
-// Serve accepts connections until Shutdown, whose ErrServerClosed it then returns, or until the listener is closed by
-// somebody else, whose error it returns. Other failures to accept, such as running out of descriptors, are logged and tried
-// again. Serve closes the listener in every case. It may be called once.
+// Serve accepts connections until Shutdown, Drain or HandOver, after which it returns ErrServerClosed, or until the listener is
+// closed by somebody else, whose error it returns. Other failures to accept, such as running out of descriptors, are logged
+// and tried again. Serve closes the listener, unless it is handed over. It may be called once.
 func (s *Server) Serve(ln net.Listener) error {
 	s.init()
-	defer func() { _ = ln.Close() }()
 	if err := s.adopt(ln); err != nil {
 		return err
 	}
+	defer s.leave(ln)
 	pause := time.Duration(0)
 	turn := newPlace()
 	defer turn.close()
@@ -47,7 +47,7 @@ func (s *Server) Serve(ln net.Listener) error {
 			s.woken()
 			continue
 		}
-		if s.ctx.Err() != nil {
+		if s.inviting.Err() != nil {
 			return ErrServerClosed
 		}
 		if errors.Is(err, net.ErrClosed) {
@@ -69,11 +69,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.cancel(ErrServerClosed) // before the listener closes, so that Serve knows why its Accept fails
 	s.mu.Lock()
 	s.closing = true
-	if s.listener != nil {
+	if s.listener != nil && !s.handedOver {
 		_ = s.listener.Close()
 	}
 	s.mu.Unlock()
+	return s.wait(ctx)
+}
 
+// wait returns when no connection is in hand, as Shutdown does.
+func (s *Server) wait(ctx context.Context) error {
 	cut := make(chan bool, 1)
 	stop := context.AfterFunc(ctx, func() { cut <- s.cutAll() })
 	s.conns.Wait()
@@ -122,14 +126,18 @@ func (s *Server) cutAll() (established bool) {
 	return established
 }
 
-// adopt makes ln the server's listener, unless it is closing or has one.
+// adopt makes ln the server's listener, unless it is closing, has one, or has handed it over before it came.
 func (s *Server) adopt(ln net.Listener) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.closing:
+	case s.handedOver:
+		return ErrServerClosed
+	case s.closing, s.leaving:
+		_ = ln.Close()
 		return ErrServerClosed
 	case s.listener != nil:
+		_ = ln.Close()
 		return errors.New("proxy: Serve was called twice")
 	}
 	s.listener = ln
@@ -141,10 +149,10 @@ func (s *Server) adopt(ln net.Listener) error {
 
 // acquire waits until one more connection may be in hand, and one more on its way; false when the server closes first.
 func (s *Server) acquire() bool {
-	if !s.slots.take(s.ctx, s.pings) {
+	if !s.slots.take(s.inviting, s.pings) {
 		return false
 	}
-	if !s.settling.take(s.ctx, s.pings) {
+	if !s.settling.take(s.inviting, s.pings) {
 		s.slots.give()
 		return false
 	}
@@ -177,7 +185,7 @@ func (s *Server) sleep(d time.Duration) bool {
 			return true
 		case answered := <-s.pings:
 			close(answered)
-		case <-s.ctx.Done():
+		case <-s.inviting.Done():
 			return false
 		}
 	}

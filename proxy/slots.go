@@ -36,3 +36,16 @@ func (s slots) give() {
 		<-s
 	}
 }
+
+// tryTake takes a place if there is a free one.
+func (s slots) tryTake() bool {
+	if s == nil {
+		return true
+	}
+	select {
+	case s <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
