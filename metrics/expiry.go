@@ -31,29 +31,36 @@ var (
 		"When a revocation list in use has to be replaced.", []string{"tunnel", "issuer"}, nil)
 )
 
-// identities collects when what a tunnel holds runs out. It asks at each
+// identities collects when what tunnels hold runs out. It asks at each
 // scrape, so that what is gone is not told of any more.
-type identities struct{ tunnel Tunnel }
+type identities struct{ metrics *Metrics }
 
-// Describe sends nothing, which makes the collector unchecked: each tunnel has
-// one, and all of them tell of the same metrics.
+// Describe sends nothing, which makes the collector unchecked: which of the
+// metrics there are depends on what is held.
 func (identities) Describe(chan<- *prometheus.Desc) {}
 
-// Collect sends what the tunnel holds now.
+// Collect sends what the tunnels hold now.
 func (i identities) Collect(out chan<- prometheus.Metric) {
+	for _, t := range i.metrics.tunnels() {
+		t.collectIdentities(out)
+	}
+}
+
+// collectIdentities sends what the tunnel holds now.
+func (t *Tunnel) collectIdentities(out chan<- prometheus.Metric) {
 	begins, ends := newEnds(descNotBefore), newEnds(descNotAfter)
-	if i.tunnel.Certificates != nil {
-		for _, c := range i.tunnel.Certificates() {
-			begins.add(c.NotBefore, i.tunnel.Name, c.Role, c.Subject, c.Serial)
-			ends.add(c.NotAfter, i.tunnel.Name, c.Role, c.Subject, c.Serial)
+	if t.Certificates != nil {
+		for _, c := range t.Certificates() {
+			begins.add(c.NotBefore, t.Name, c.Role, c.Subject, c.Serial)
+			ends.add(c.NotAfter, t.Name, c.Role, c.Subject, c.Serial)
 		}
 	}
 	begins.send(out)
 	ends.send(out)
 	ends = newEnds(descNextUpdate)
-	if i.tunnel.CRLs != nil {
-		for _, crl := range i.tunnel.CRLs() {
-			ends.add(crl.NextUpdate, i.tunnel.Name, crl.Issuer)
+	if t.CRLs != nil {
+		for _, crl := range t.CRLs() {
+			ends.add(crl.NextUpdate, t.Name, crl.Issuer)
 		}
 	}
 	ends.send(out)

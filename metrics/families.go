@@ -20,6 +20,10 @@ type families struct {
 	ends             *prometheus.CounterVec
 	peers            *prometheus.CounterVec
 	sessions         *prometheus.CounterVec
+
+	all []interface {
+		DeletePartialMatch(labels prometheus.Labels) int
+	}
 }
 
 // Upper bounds of the classic buckets, in seconds. A handshake or a connection
@@ -31,35 +35,46 @@ var (
 )
 
 func newFamilies(registry prometheus.Registerer) *families {
+	f := new(families)
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
+		vec := register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: name, Help: help,
 		}, append([]string{"tunnel"}, labels...)))
+		f.all = append(f.all, vec)
+		return vec
 	}
 	histogram := func(name, help string, buckets []float64) *prometheus.HistogramVec {
-		return register(registry, newDurations(name, help, buckets, "tunnel"))
+		vec := register(registry, newDurations(name, help, buckets, "tunnel"))
+		f.all = append(f.all, vec)
+		return vec
 	}
-	return &families{
-		handshakes: histogram("sallyport_handshake_duration_seconds",
-			"How long TLS handshakes took, with or without success.", quick),
-		lifetimes: histogram("sallyport_connection_duration_seconds",
-			"How long connections lived from when they were accepted, those that failed included.", lived),
-		dials: histogram("sallyport_dial_duration_seconds",
-			"How long it took to connect to the target, with or without success and without TLS.", quick),
-		failures: counter("sallyport_failures_total",
-			"Connections that came to nothing, by how far they got and why.", "stage", "reason"),
-		failedHandshakes: counter("sallyport_handshake_failures_total",
-			"TLS handshakes that failed, by the reason.", "reason"),
-		failedDials: counter("sallyport_dial_failures_total",
-			"Failures to connect to the target, by the reason.", "target", "reason"),
-		denials: counter("sallyport_authorization_denied_total",
-			"Connections whose peer was refused, by the reason.", "reason"),
-		ends: counter("sallyport_closed_total",
-			"Connections that ended, by the reason; those that failed included.", "reason"),
-		peers: counter("sallyport_peer_connections_total",
-			"Connections that were forwarded, by the identity of the TLS peer; other stands for those beyond --metrics-max-identities.", "identity"),
-		sessions: counter("sallyport_tls_connections_total",
-			"TLS handshakes that succeeded, by what was agreed on.", "version", "cipher", "resumed"),
+	f.handshakes = histogram("sallyport_handshake_duration_seconds",
+		"How long TLS handshakes took, with or without success.", quick)
+	f.lifetimes = histogram("sallyport_connection_duration_seconds",
+		"How long connections lived from when they were accepted, those that failed included.", lived)
+	f.dials = histogram("sallyport_dial_duration_seconds",
+		"How long it took to connect to the target, with or without success and without TLS.", quick)
+	f.failures = counter("sallyport_failures_total",
+		"Connections that came to nothing, by how far they got and why.", "stage", "reason")
+	f.failedHandshakes = counter("sallyport_handshake_failures_total",
+		"TLS handshakes that failed, by the reason.", "reason")
+	f.failedDials = counter("sallyport_dial_failures_total",
+		"Failures to connect to the target, by the reason.", "target", "reason")
+	f.denials = counter("sallyport_authorization_denied_total",
+		"Connections whose peer was refused, by the reason.", "reason")
+	f.ends = counter("sallyport_closed_total",
+		"Connections that ended, by the reason; those that failed included.", "reason")
+	f.peers = counter("sallyport_peer_connections_total",
+		"Connections that were forwarded, by the identity of the TLS peer; other stands for those beyond --metrics-max-identities.", "identity")
+	f.sessions = counter("sallyport_tls_connections_total",
+		"TLS handshakes that succeeded, by what was agreed on.", "version", "cipher", "resumed")
+	return f
+}
+
+// remove ends what has these labels.
+func (f *families) remove(labels prometheus.Labels) {
+	for _, vec := range f.all {
+		vec.DeletePartialMatch(labels)
 	}
 }
 

@@ -110,7 +110,7 @@ func New(o Options) *Metrics {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	g := newGhostunnel()
-	return &Metrics{
+	m := &Metrics{
 		prefix:        o.Prefix,
 		maxIdentities: o.MaxIdentities,
 		ghostunnel:    g,
@@ -121,6 +121,8 @@ func New(o Options) *Metrics {
 
 		prometheusTunnel: o.PrometheusTunnel,
 	}
+	own.MustRegister(states{m}, identities{m})
+	return m
 }
 
 // Close lets go of what go-metrics keeps for the process. Counts remain

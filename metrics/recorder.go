@@ -3,6 +3,7 @@ package metrics
 import (
 	"crypto/tls"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,9 +16,10 @@ import (
 // events have driven out of the processor's caches: one by one it would cost
 // many times as much.
 type Recorder struct {
-	tally *tally
+	told atomic.Pointer[Tunnel]
 
 	mu    sync.Mutex
+	tally *tally
 	noted []event // not counted yet; it never grows
 	later *time.Timer
 }
@@ -48,11 +50,23 @@ const (
 	notedFor  = time.Second // how long they do
 )
 
-func newRecorder(t *tally) *Recorder {
-	r := &Recorder{tally: t, noted: make([]event, 0, notedMost)}
+func newRecorder(counting *tally, t Tunnel) *Recorder {
+	r := &Recorder{tally: counting, noted: make([]event, 0, notedMost)}
+	r.told.Store(&t)
 	r.later = time.AfterFunc(notedFor, r.settle)
 	r.later.Stop()
 	return r
+}
+
+// become has the Recorder go on as that of another tunnel of the same name. Who has
+// a name of his own among the peers keeps it.
+func (r *Recorder) become(counting *tally, t Tunnel) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.settleLocked()
+	counting.peers = r.tally.peers
+	r.tally = counting
+	r.told.Store(&t)
 }
 
 // note has an event counted in a moment.

@@ -41,6 +41,12 @@ func (r *reloads) add(tunnel string, now time.Time) {
 	r.lastSuccess.WithLabelValues(label(tunnel)).Set(seconds(now))
 }
 
+// remove ends what has these labels.
+func (r *reloads) remove(labels prometheus.Labels) {
+	r.total.DeletePartialMatch(labels)
+	r.lastSuccess.DeletePartialMatch(labels)
+}
+
 // seconds is a time as Prometheus has it.
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1e3 }
 

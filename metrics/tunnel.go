@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,16 +44,53 @@ type Route struct {
 }
 
 // AddTunnel has the metrics tell of a tunnel that has loaded all it needs, and
-// returns what takes down what becomes of its connections. It is called once
-// for each name.
+// returns what takes down what becomes of its connections. Of a tunnel that is
+// there already, by its name, it tells from now on what t says, and what has been
+// counted goes on.
 func (m *Metrics) AddTunnel(t Tunnel) *Recorder {
-	m.reloads.add(t.Name, time.Now())
-	m.own.MustRegister(identities{t}, states{t})
-	r := newRecorder(m.newTally(&t))
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for _, r := range m.recorders {
+		if before := r.told.Load(); before.Name == t.Name {
+			if before.Target != t.Target { // nothing fails there any more
+				m.families.failedDials.DeletePartialMatch(prometheus.Labels{"tunnel": label(t.Name), "target": label(before.Target)})
+			}
+			r.become(m.newTally(&t), t)
+			return r
+		}
+	}
+	m.reloads.add(t.Name, time.Now())
+	r := newRecorder(m.newTally(&t), t)
 	m.recorders = append(m.recorders, r)
 	return r
+}
+
+// RemoveTunnel has the metrics tell no more of a tunnel, whose connections have
+// all ended. What it was counted for over all tunnels stays.
+func (m *Metrics) RemoveTunnel(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	gone := func(r *Recorder) bool { return r.told.Load().Name == name }
+	for _, r := range m.recorders {
+		if gone(r) {
+			r.settle()
+		}
+	}
+	m.recorders = slices.DeleteFunc(slices.Clone(m.recorders), gone)
+	of := prometheus.Labels{"tunnel": label(name)}
+	m.families.remove(of)
+	m.reloads.remove(of)
+}
+
+// tunnels are those that are told of.
+func (m *Metrics) tunnels() []*Tunnel {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make([]*Tunnel, len(m.recorders))
+	for i, r := range m.recorders {
+		all[i] = r.told.Load()
+	}
+	return all
 }
 
 var (
@@ -75,50 +113,57 @@ func tunnelDesc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, append([]string{"tunnel"}, labels...), nil)
 }
 
-// states collects how a tunnel stands. It asks at each scrape, so that what
+// states collects how the tunnels stand. It asks at each scrape, so that what
 // moves all the time is not written down each time.
-type states struct{ tunnel Tunnel }
+type states struct{ metrics *Metrics }
 
-// Describe sends nothing, which makes the collector unchecked: each tunnel has
-// one, and all of them tell of the same metrics.
+// Describe sends nothing, which makes the collector unchecked: which of the
+// metrics there are depends on what is known.
 func (states) Describe(chan<- *prometheus.Desc) {}
 
-// Collect sends how the tunnel stands now.
+// Collect sends how the tunnels stand now.
 func (s states) Collect(out chan<- prometheus.Metric) {
-	name := label(s.tunnel.Name)
+	for _, t := range s.metrics.tunnels() {
+		t.collect(out)
+	}
+}
+
+// collect sends how the tunnel stands now.
+func (t *Tunnel) collect(out chan<- prometheus.Metric) {
+	name := label(t.Name)
 	send := func(desc *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(desc, kind, value, append([]string{name}, labels...)...)
 	}
-	if s.tunnel.Counts != nil {
-		open, total := s.tunnel.Counts()
+	if t.Counts != nil {
+		open, total := t.Counts()
 		send(descOpen, prometheus.GaugeValue, float64(open))
 		send(descAccepted, prometheus.CounterValue, float64(total))
 	}
-	if s.tunnel.Bytes != nil {
-		toTarget, toClient := s.tunnel.Bytes()
+	if t.Bytes != nil {
+		toTarget, toClient := t.Bytes()
 		send(descBytes, prometheus.CounterValue, float64(toTarget), "in")
 		send(descBytes, prometheus.CounterValue, float64(toClient), "out")
 	}
-	if s.tunnel.Draining != nil {
-		send(descDraining, prometheus.GaugeValue, truth(s.tunnel.Draining()))
+	if t.Draining != nil {
+		send(descDraining, prometheus.GaugeValue, truth(t.Draining()))
 	}
-	if s.tunnel.Pending != nil {
-		send(descPending, prometheus.GaugeValue, truth(s.tunnel.Pending()))
+	if t.Pending != nil {
+		send(descPending, prometheus.GaugeValue, truth(t.Pending()))
 	}
-	if s.tunnel.TargetUp != nil {
-		if up, known := s.tunnel.TargetUp(); known {
-			send(descTargetUp, prometheus.GaugeValue, truth(up), label(s.tunnel.Target))
+	if t.TargetUp != nil {
+		if up, known := t.TargetUp(); known {
+			send(descTargetUp, prometheus.GaugeValue, truth(up), label(t.Target))
 		}
 	}
-	for _, route := range s.tunnel.Routes {
+	for _, route := range t.Routes {
 		open, total, failed := route.Counts()
 		send(descRouteOpen, prometheus.GaugeValue, float64(open), label(route.Name))
 		send(descRouteTotal, prometheus.CounterValue, float64(total), label(route.Name), "forwarded")
 		send(descRouteTotal, prometheus.CounterValue, float64(failed), label(route.Name), "failed")
 	}
 	limit := math.Inf(1)
-	if s.tunnel.Limit > 0 {
-		limit = float64(s.tunnel.Limit)
+	if t.Limit > 0 {
+		limit = float64(t.Limit)
 	}
 	send(descLimit, prometheus.GaugeValue, limit)
 }
