@@ -357,6 +357,7 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		}},
 		{leastServer, "--max-conns-per-ip 7", func(_ *Sidecar, u *Tunnel) { u.MaxConnsPerIP = 7 }},
 		{leastServer, "--shutdown-timeout 1s", func(s *Sidecar, _ *Tunnel) { s.ShutdownTimeout = time.Second }},
+		{leastServer, "--shutdown-delay 3s", func(s *Sidecar, _ *Tunnel) { s.ShutdownDelay = 3 * time.Second }},
 
 		{leastClient, "--proxy http://proxy.example", func(_ *Sidecar, u *Tunnel) {
 			u.Proxy = UpstreamProxy{Scheme: "http", Address: address(t, "proxy.example:80")}

@@ -397,6 +397,11 @@ var settings = []setting{
 		help: "how long connections may go on after a shutdown signal",
 		set:  one(func(d *draft) *time.Duration { return &d.sidecar.ShutdownTimeout }, parseDuration),
 	},
+	{
+		name: "shutdown-delay", commands: inProcess, group: groupLimits, value: "DURATION", initial: "0s",
+		help: "how long connections are still accepted after a shutdown signal, while /readyz says no already; 0 is not at all",
+		set:  one(func(d *draft) *time.Duration { return &d.sidecar.ShutdownDelay }, parseDuration),
+	},
 
 	// HTTP
 	{

@@ -21,6 +21,7 @@ type Sidecar struct {
 	TimedReload     time.Duration // time from one reload to the next; 0: none
 	WatchFiles      bool          // reload when a file that Tunnels name changes
 	ShutdownTimeout time.Duration // how long a drain may take; 0: it ends at once
+	ShutdownDelay   time.Duration // how long before a drain everything but readiness goes on; 0: not at all
 	DisableLandlock bool          // run without the sandbox
 	Manager         Manager       // who has started the process
 }
@@ -41,6 +42,7 @@ func (s *Sidecar) LogValue() slog.Value {
 		slog.Duration("timed_reload", s.TimedReload),
 		slog.Bool("watch_files", s.WatchFiles),
 		slog.Duration("shutdown_timeout", s.ShutdownTimeout),
+		slog.Duration("shutdown_delay", s.ShutdownDelay),
 		slog.Bool("disable_landlock", s.DisableLandlock),
 		slog.Any("manager", s.Manager),
 	}

@@ -258,6 +258,7 @@ func TestWrongCombinations(t *testing.T) {
 		{leastServer + " --close-timeout=-1s", `--close-timeout "-1s": negative duration; use 0 or more`},
 		{leastServer + " --idle-timeout soon", `--idle-timeout "soon": ` + needsDuration},
 		{leastServer + " --max-conn-lifetime 5", `--max-conn-lifetime "5": ` + needsDuration},
+		{leastServer + " --shutdown-delay=-5s", `--shutdown-delay "-5s": negative duration; use 0 or more`},
 		{leastServer + " --shutdown-timeout=-5m", `--shutdown-timeout "-5m": negative duration; use 0 or more`},
 		{leastServer + " --timed-reload 1d", `--timed-reload "1d": ` + needsDuration},
 		{leastServer + " --max-concurrent-conns=-1", `--max-concurrent-conns "-1": not a count; use a whole number from 0 to 2147483647`},
