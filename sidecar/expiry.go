@@ -21,12 +21,12 @@ const (
 // expiry warns of what will run out soon, or has, and of lists that nothing will come of: each thing once a day.
 type expiry struct {
 	log     *slog.Logger
-	tunnels []*tunnel
+	tunnels func() []*tunnel
 	changed chan struct{}        // the tunnels hold something else
 	warned  map[string]time.Time // when something was last warned about
 }
 
-func newExpiry(log *slog.Logger, tunnels []*tunnel) *expiry {
+func newExpiry(log *slog.Logger, tunnels func() []*tunnel) *expiry {
 	return &expiry{log: log, tunnels: tunnels, changed: make(chan struct{}, 1), warned: make(map[string]time.Time)}
 }
 
@@ -55,7 +55,7 @@ func (e *expiry) again() {
 
 // look warns about what the tunnels hold.
 func (e *expiry) look(now time.Time) {
-	for _, t := range e.tunnels {
+	for _, t := range e.tunnels() {
 		log := e.log.With("tunnel", t.config.Name)
 		for _, c := range t.certificates() {
 			life := c.NotAfter.Sub(c.X509.NotBefore)

@@ -51,7 +51,7 @@ func TestExpiryIsWarnedAboutOnceADay(t *testing.T) {
 	start := time.Now()
 	tunnels := []*tunnel{holding(t, start, start.Add(40*day), start.Add(400*day), config.Identity{Cert: "c"})}
 	var log syncBuffer
-	e := newExpiry(slog.New(slog.NewTextHandler(&log, nil)), tunnels)
+	e := newExpiry(slog.New(slog.NewTextHandler(&log, nil)), these(tunnels...))
 	warned := func() int { return strings.Count(log.String(), "level=WARN") }
 
 	for at := time.Duration(0); at < 10*day; at += time.Hour {
@@ -84,14 +84,14 @@ func TestEverythingHeldIsWarnedAbout(t *testing.T) {
 	now := time.Now()
 	tunnels := []*tunnel{holding(t, now.Add(-365*day), now.Add(10*day), now.Add(20*day), config.Identity{Keystore: "k"})}
 	var log syncBuffer
-	e := newExpiry(slog.New(slog.NewTextHandler(&log, nil)), tunnels)
+	e := newExpiry(slog.New(slog.NewTextHandler(&log, nil)), these(tunnels...))
 	e.look(now)
 	for _, want := range []string{"role=identity", "role=ca"} {
 		if strings.Count(log.String(), want) != 1 {
 			t.Errorf("not one %s in\n%s", want, &log)
 		}
 	}
-	e.tunnels = nil
+	e.tunnels = these()
 	e.look(now.Add(5 * day))
 	if len(e.warned) != 0 {
 		t.Errorf("remembers what is gone: %v", e.warned)
@@ -104,7 +104,7 @@ func TestWhatRenewsItselfIsWarnedAboutWhenThatIsOverdue(t *testing.T) {
 	const life = time.Hour
 	tunnels := []*tunnel{holding(t, start, start.Add(life), start.Add(life), config.Identity{WorkloadAPI: config.WorkloadAPI{Use: true}})}
 	var log syncBuffer
-	e := newExpiry(slog.New(slog.NewTextHandler(&log, nil)), tunnels)
+	e := newExpiry(slog.New(slog.NewTextHandler(&log, nil)), these(tunnels...))
 	e.look(start.Add(life * 7 / 10))
 	if log.String() != "" {
 		t.Errorf("warned in time: %s", &log)
@@ -172,7 +172,7 @@ func TestListsThatLetNobodyThroughOrCountForNobodyAreWarnedAbout(t *testing.T) {
 	} {
 		listing := listed(t, sub.Certificate(), test.lists...)
 		var log syncBuffer
-		e := newExpiry(slog.New(slog.NewTextHandler(&log, nil)), []*tunnel{listing})
+		e := newExpiry(slog.New(slog.NewTextHandler(&log, nil)), these(listing))
 		e.look(now)
 		e.look(now.Add(time.Hour))
 		if n := strings.Count(log.String(), "level=WARN"); (n == 0) != (test.want == "") || n > 1 {
@@ -181,8 +181,11 @@ func TestListsThatLetNobodyThroughOrCountForNobodyAreWarnedAbout(t *testing.T) {
 		if !strings.Contains(log.String(), test.want) || !strings.Contains(log.String(), test.file) {
 			t.Errorf("%s: warned %q, want %q with %q", test.name, &log, test.want, test.file)
 		}
-		if got := listing.measured().CRLs(); len(got) != test.measured {
+		if got := listing.measured(new(ledger)).CRLs(); len(got) != test.measured {
 			t.Errorf("%s: %d lists are measured, want %d", test.name, len(got), test.measured)
 		}
 	}
 }
+
+// these are tunnels that stay the same.
+func these(tunnels ...*tunnel) func() []*tunnel { return func() []*tunnel { return tunnels } }

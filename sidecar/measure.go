@@ -34,24 +34,8 @@ func (s *Sidecar) newMetrics(build Build) *metrics.Metrics {
 	})
 }
 
-// measure has the metrics, if there are any, tell of a tunnel that serves nobody yet.
-func (s *Sidecar) measure(t *tunnel) {
-	if s.metrics == nil {
-		return
-	}
-	r := s.metrics.AddTunnel(t.measured())
-	t.server.Observer = proxy.Observer{
-		Accepted:  r.Accepted,
-		Failed:    r.Failed,
-		Handshake: r.Handshake,
-		Dialled:   r.Dialled,
-		Opened:    r.Opened,
-		Closed:    r.Closed,
-	}
-}
-
-// measured is what the metrics tell about the tunnel.
-func (t *tunnel) measured() metrics.Tunnel {
+// measured is what the metrics tell about the tunnel, of which the ledger keeps count.
+func (t *tunnel) measured(l *ledger) metrics.Tunnel {
 	refused := denials()
 	failures := proxy.Failures()
 	failures["handshake"] = union(failures["handshake"], refused, []string{certloader.ReasonNoChallenge})
@@ -70,8 +54,8 @@ func (t *tunnel) measured() metrics.Tunnel {
 		Failures: failures,
 		Ends:     ends,
 		Denials:  refused,
-		Counts:   t.server.Counts,
-		Bytes:    t.server.Bytes,
+		Counts:   l.counts,
+		Bytes:    l.bytes,
 		Draining: t.server.Draining,
 		Pending:  func() bool { return t.pending.differs() },
 		Routes:   t.routes.measured(),

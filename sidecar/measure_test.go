@@ -19,7 +19,7 @@ func TestWithoutAReaderNothingIsCollected(t *testing.T) {
 		t.Fatal("there are metrics")
 	}
 	tun := &tunnel{config: &config.Tunnel{}, server: &proxy.Server{}}
-	s.measure(tun)
+	(&member{config: tun.config, ledger: new(ledger), tunnel: tun}).measure(s.metrics)
 	if o := tun.server.Observer; o.Accepted != nil || o.Failed != nil || o.Handshake != nil || o.Dialled != nil || o.Opened != nil || o.Closed != nil {
 		t.Errorf("the observer has functions: %+v", o)
 	}
@@ -54,7 +54,7 @@ func TestEveryReasonIsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := (&tunnel{config: &config.Tunnel{}, server: &proxy.Server{}}).measured()
+	m := (&tunnel{config: &config.Tunnel{}, server: &proxy.Server{}}).measured(new(ledger))
 	for _, reason := range union(append(slices.Collect(maps.Values(m.Failures)), m.Ends)...) {
 		if !strings.Contains(string(page), "`"+reason+"`") {
 			t.Errorf("docs/events.md does not say what %s means", reason)
@@ -70,7 +70,7 @@ func TestEveryReasonIsDocumented(t *testing.T) {
 func TestReasonsAreListedOnceAndWhereTheyBelong(t *testing.T) {
 	t.Parallel()
 	tun := &tunnel{config: &config.Tunnel{}, server: &proxy.Server{}}
-	m := tun.measured()
+	m := tun.measured(new(ledger))
 	for _, stage := range slices.Sorted(maps.Keys(m.Failures)) {
 		for _, reason := range m.Failures[stage] {
 			if stage != "accept" && !slices.Contains(m.Ends, reason) {

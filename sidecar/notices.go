@@ -2,7 +2,6 @@ package sidecar
 
 import (
 	"context"
-	"fmt"
 	"sync"
 
 	"sallyport/status"
@@ -17,9 +16,9 @@ func (s *Sidecar) newNotices() *status.Notices {
 	return status.NewNotices(status.NoticeOptions{
 		Socket:   manager.NotifySocket,
 		State:    s.state,
-		Open:     s.openConnections,
+		Open:     s.fleet.openConnections,
 		Watchdog: manager.Watchdog,
-		Alive:    s.accepting,
+		Alive:    s.fleet.accepting,
 		Log:      s.log,
 	})
 }
@@ -36,24 +35,4 @@ func (s *Sidecar) sendNotices() (stop func()) {
 		cancel()
 		sending.Wait()
 	}
-}
-
-// openConnections counts those of all tunnels.
-func (s *Sidecar) openConnections() int64 {
-	var sum int64
-	for _, t := range s.tunnels {
-		open, _ := t.server.Counts()
-		sum += open
-	}
-	return sum
-}
-
-// accepting asks every tunnel whether it accepts connections, and returns which one has not answered when the context ends.
-func (s *Sidecar) accepting(ctx context.Context) error {
-	for _, t := range s.tunnels {
-		if err := t.server.Ping(ctx); err != nil {
-			return fmt.Errorf("--listen %s: what accepts connections is stuck: %w", t.config.Listen, err)
-		}
-	}
-	return nil
 }

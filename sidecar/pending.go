@@ -64,7 +64,7 @@ func (s *Sidecar) watchPending(ctx context.Context) {
 	again := time.NewTicker(pendingLook)
 	defer again.Stop()
 	for {
-		for _, t := range s.tunnels {
+		for _, t := range s.fleet.tunnels() {
 			t.pending.look()
 		}
 		select {

@@ -37,7 +37,7 @@ func (s *Sidecar) openPort(ctx context.Context, build Build, activation *socket.
 		return nil, errors.Join(fmt.Errorf("--status-client-ca and --status %s: certificates go with HTTPS, and on a UNIX socket there is plain HTTP; use --status-token-file", c.Listen), ln.Close())
 	}
 	if c.TLS {
-		config := s.tunnels[0].source.ServerConfig(s.portOptions())
+		config := &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: s.portConfig}
 		if s.door != nil {
 			config = s.door.telling(config, s.log)
 		}
@@ -52,11 +52,16 @@ func (s *Sidecar) openPort(ctx context.Context, build Build, activation *socket.
 		MetricsPrometheus: s.metrics.Prometheus(),
 		EnablePprof:       c.Pprof,
 	}
-	for _, t := range s.tunnels {
-		options.Tunnels = append(options.Tunnels, t.report())
+	options.Tunnels = func() []status.Tunnel {
+		members := s.fleet.members()
+		all := make([]status.Tunnel, len(members))
+		for i, m := range members {
+			all[i] = m.report()
+		}
+		return all
 	}
 	if c.Shutdown {
-		options.Shutdown = s.requestShutdown
+		options.Shutdown, options.Drain = s.requestShutdown, s.fleet.drain
 	}
 	if s.door != nil {
 		options.Token, options.Log = s.door.token, s.log
@@ -64,15 +69,24 @@ func (s *Sidecar) openPort(ctx context.Context, build Build, activation *socket.
 	return &port{address: c.Listen, tls: c.TLS, listener: ln, server: status.NewServer(status.New(options), s.log)}, nil
 }
 
-// portOptions is how the status port speaks TLS: as the first tunnel does, but for whom it lets in.
-func (s *Sidecar) portOptions() certloader.ServerOptions {
-	first := s.tunnels[0].config
-	options := certloader.ServerOptions{CipherSuites: first.TLS.CipherSuites, MaxVersion: first.TLS.MaxVersion}
-	if s.door != nil && s.door.certs {
-		options.Authorize, options.Trust = auth.AnyPeer(), s.door.clients
+// portConfig is how the status port speaks TLS: as the first tunnel does, but for whom it lets in.
+func (s *Sidecar) portConfig(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	first := s.fleet.first()
+	if first == nil {
+		return nil, errNoIdentity
 	}
-	return options
+	config := first.asPort(func() *tls.Config {
+		options := certloader.ServerOptions{CipherSuites: first.config.TLS.CipherSuites, MaxVersion: first.config.TLS.MaxVersion}
+		if s.door != nil && s.door.certs {
+			options.Authorize, options.Trust = auth.AnyPeer(), s.door.clients
+		}
+		return first.source.ServerConfig(options)
+	})
+	return config.GetConfigForClient(hello)
 }
+
+// errNoIdentity is why nobody can speak to a status port that has nothing to show.
+var errNoIdentity = errors.New("no tunnel with a certificate has been started yet")
 
 // url says where the status port is, as curl takes it for TCP.
 func (p *port) url() string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -42,7 +43,7 @@ type reload struct {
 	worker  sync.WaitGroup
 }
 
-// part is what can be reloaded by itself: a tunnel, or the door of the status port.
+// part is what can be reloaded by itself: a tunnel, the file that says which there are, or the door of the status port.
 type part interface {
 	reload(context.Context) error
 	news() <-chan struct{} // receives when a reload would bring something new; nil where nobody knows
@@ -57,6 +58,19 @@ func newReload(ctx context.Context, s *Sidecar, changed func()) *reload {
 	}
 	r.retry.Stop()
 	return r
+}
+
+// pending has parts tried again that have failed before there was a reload: tunnels that have not started.
+func (r *reload) pending(parts []part) {
+	for _, p := range parts {
+		if m, ok := p.(*member); ok && m.why() != nil {
+			r.failed[p] = m.why()
+			r.pause = minRetryPause
+		}
+	}
+	if r.pause > 0 {
+		r.retry.Reset(r.pause)
+	}
 }
 
 // again has the parts reloaded whose latest reload failed.
@@ -125,7 +139,10 @@ func (r *reload) run(cause string, asked bool, parts []part) error {
 	level = slog.LevelDebug
 	errs := make([]error, len(parts))
 	for i, p := range parts {
-		err := r.sidecar.wrap(p.name(), r.one(p))
+		if !slices.Contains(r.sidecar.parts(), p) {
+			continue // it was replaced, or removed, by what the file says
+		}
+		err := r.sidecar.locate(p, r.one(p))
 		if before := r.failed[p]; err != nil && (asked || before == nil || before.Error() != err.Error()) {
 			level = slog.LevelError
 		}
@@ -140,9 +157,13 @@ func (r *reload) run(cause string, asked bool, parts []part) error {
 		r.sidecar.log.Info("reloaded")
 	}
 	var standing []error
-	for _, p := range r.sidecar.parts() {
+	now := r.sidecar.parts()
+	for _, p := range now {
 		standing = append(standing, r.failed[p])
 	}
+	gone := func(p part) bool { return !slices.Contains(now, p) }
+	maps.DeleteFunc(r.failed, func(p part, _ error) bool { return gone(p) })
+	maps.DeleteFunc(r.overdue, func(p part, _ <-chan struct{}) bool { return gone(p) })
 	return errors.Join(standing...)
 }
 

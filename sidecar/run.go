@@ -19,17 +19,7 @@ const endGrace = time.Second
 // interrupted. Run is called once.
 func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	var serving sync.WaitGroup
-	for _, t := range s.tunnels {
-		serving.Go(func() { s.report(s.wrap(t.name(), t.serve())) })
-		attrs := []any{
-			"tunnel", t.config.Name, "mode", string(t.config.Mode),
-			"listen", found(t.config.Listen, t.listener), "target", t.config.Target.String(),
-		}
-		if !t.config.Proxy.IsZero() {
-			attrs = append(attrs, "proxy", t.config.Proxy.String())
-		}
-		s.log.Info("listening", attrs...)
-	}
+	s.fleet.run()
 	if s.port != nil {
 		serving.Go(func() { s.report(s.port.serve()) })
 		s.log.Info("status port listening", "status", s.port.url())
@@ -47,10 +37,17 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	stopNotices := s.sendNotices()
 
 	ctx, cancel := context.WithCancel(context.Background())
-	expiry := newExpiry(s.log, s.tunnels)
+	expiry := newExpiry(s.log, s.fleet.tunnels)
 	serving.Go(func() { expiry.run(ctx) })
 	reload := newReload(ctx, s, expiry.again)
-	cause, failure := s.live(ctx, reload, signals)
+	reload.pending(s.parts())
+	if s.file != nil {
+		s.fleet.watch(ctx, s.file)
+	}
+	if s.door != nil {
+		s.fleet.watch(ctx, s.door)
+	}
+	cause, failure := s.live(reload, signals)
 	cancel()
 	err := s.drain(cause, failure, signals)
 	sending.end()
@@ -80,18 +77,17 @@ func within(limit time.Duration, f func() error) error {
 
 // report takes note of a listener that gave up.
 func (s *Sidecar) report(err error) {
-	if err != nil {
-		s.failed <- err
+	if err == nil {
+		return
+	}
+	select {
+	case s.failed <- err:
+	default: // one is enough
 	}
 }
 
 // live is the loop between start and drain. It returns what ended it, and the error if that was a failure.
-func (s *Sidecar) live(ctx context.Context, reload *reload, signals <-chan os.Signal) (cause string, failure error) {
-	ctx, cancel := context.WithCancel(ctx)
-	changed, watching := s.watch(ctx)
-	defer watching.Wait()
-	defer cancel()
-
+func (s *Sidecar) live(reload *reload, signals <-chan os.Signal) (cause string, failure error) {
 	var tick <-chan time.Time
 	if s.config.TimedReload > 0 {
 		ticker := time.NewTicker(s.config.TimedReload)
@@ -107,8 +103,8 @@ func (s *Sidecar) live(ctx context.Context, reload *reload, signals <-chan os.Si
 			reload.ask(signalName(sig), s.parts()...)
 		case <-tick:
 			reload.want("--timed-reload", s.parts()...)
-		case p := <-changed:
-			reload.want(describe(p)+" has new material", p)
+		case p := <-s.fleet.changed:
+			reload.want(s.describe(p)+" has new material", p)
 		case result := <-reload.done:
 			reload.end(result)
 		case <-reload.retry.C:
@@ -121,23 +117,15 @@ func (s *Sidecar) live(ctx context.Context, reload *reload, signals <-chan os.Si
 	}
 }
 
-// watch passes on which parts have something new to load, until the context ends.
-func (s *Sidecar) watch(ctx context.Context) (<-chan part, *sync.WaitGroup) {
-	changed, watching := make(chan part), new(sync.WaitGroup)
-	for _, p := range s.parts() {
-		if news := p.news(); news != nil {
-			watching.Go(func() { passOn(ctx, p, news, changed) })
-		}
-	}
-	return changed, watching
-}
-
 // describe names a part for the log.
-func describe(p part) string {
-	if p.name() == "" {
-		return "the status port"
+func (s *Sidecar) describe(p part) string {
+	switch {
+	case p.name() != "":
+		return "tunnel " + p.name()
+	case s.file != nil && p == part(s.file):
+		return "--config " + s.config.File.Path
 	}
-	return "tunnel " + p.name()
+	return "the status port"
 }
 
 // passOn sends the part for each piece of news, until the context ends.
@@ -156,20 +144,24 @@ func passOn(ctx context.Context, p part, news <-chan struct{}, changed chan<- pa
 	}
 }
 
-// drain closes the listeners and waits for the connections: until they have ended, the time is up, or a second signal comes.
+// drain closes the listeners, after --shutdown-delay where nothing has failed, and waits for the connections: until they have ended, the time is up, or a second signal comes.
 // Signals to reload are ignored.
 func (s *Sidecar) drain(cause string, failure error, signals <-chan os.Signal) error {
-	limit := s.config.ShutdownTimeout
-	s.state.Stopping(time.Now().Add(limit))
+	s.fleet.end()
+	limit, delay := s.fleet.limits()
+	if failure != nil {
+		delay = 0
+	}
+	s.state.Stopping(time.Now().Add(delay + limit))
 
-	ctx, cancel := context.WithTimeoutCause(context.Background(), limit,
+	ctx, cancel := context.WithTimeoutCause(context.Background(), delay+limit,
 		fmt.Errorf("%w after --shutdown-timeout %v", errForced, limit))
 	defer cancel()
 	ctx, force := context.WithCancelCause(ctx)
 	defer force(nil)
 
 	drained := make(chan error, 1)
-	go func() { drained <- s.shutdownTunnels(ctx, cause, failure) }()
+	go func() { drained <- s.shutDown(ctx, delay, cause, failure) }()
 	forced := ctx.Done()
 	var overdue <-chan time.Time
 	for {
@@ -191,22 +183,23 @@ func (s *Sidecar) drain(cause string, failure error, signals <-chan os.Signal) e
 // errForced is a drain that did not come to its own end.
 var errForced = errors.New("open connections were closed")
 
-// shutdownTunnels shuts all tunnels down side by side. When the context ends while connections are open, its cause is the
-// error.
-func (s *Sidecar) shutdownTunnels(ctx context.Context, cause string, failure error) error {
-	errs := make([]error, len(s.tunnels))
-	var all sync.WaitGroup
-	for i, t := range s.tunnels {
-		all.Go(func() { errs[i] = t.server.Shutdown(ctx) })
+// shutDown shuts all tunnels down, after a delay in which they go on as if nothing were: who looks at /readyz sends no more
+// connections by then. When the context ends while connections are open, its cause is the error.
+func (s *Sidecar) shutDown(ctx context.Context, delay time.Duration, cause string, failure error) error {
+	log := s.log.With("cause", cause)
+	switch {
+	case failure != nil:
+		log.Error("shutting down", "error", failure)
+	case delay > 0:
+		log.Info("shutting down; connections are accepted for a while", "delay", delay)
+		wait := time.NewTimer(delay)
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+		}
+	default:
+		log.Info("shutting down")
 	}
-	if failure != nil {
-		s.log.Error("shutting down", "cause", cause, "error", failure)
-	} else {
-		s.log.Info("shutting down", "cause", cause)
-	}
-	all.Wait()
-	if errors.Join(errs...) != nil {
-		return context.Cause(ctx)
-	}
-	return nil
+	return s.fleet.shutDown(ctx)
 }

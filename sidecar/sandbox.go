@@ -63,6 +63,9 @@ func unconfined(c *config.Sidecar) string {
 func confinement(c *config.Sidecar) sandbox.Rules {
 	r := rules{sandbox.Rules{Itself: !c.Status.Listen.IsZero()}}
 	r.listen(c.Status.Listen)
+	if c.File != nil {
+		r.Files = append(r.Files, c.File.Path)
+	}
 	r.Files = append(r.Files, doorFiles(&c.Status, &c.Tunnels[0])...)
 	r.dial(c.Metrics.Graphite)
 	r.url(c.Metrics.URL)

@@ -31,7 +31,7 @@ func (s *Sidecar) send() *sending {
 	if c.URL != nil {
 		to := metrics.Push{
 			URL:   c.URL,
-			TLS:   s.tunnels[0].source.ClientConfig(certloader.ClientOptions{ServerName: c.URL.Hostname()}),
+			TLS:   s.fleet.tunnels()[0].source.ClientConfig(certloader.ClientOptions{ServerName: c.URL.Hostname()}),
 			Every: c.Interval,
 			Log:   s.log.With("to", c.URL.Scheme+"://"+c.URL.Host), // the rest may be what lets one in there
 		}

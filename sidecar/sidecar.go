@@ -19,15 +19,12 @@ package sidecar
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"runtime"
 
 	"sallyport/config"
 	"sallyport/metrics"
 	"sallyport/netstat"
-	"sallyport/proxy"
 	"sallyport/socket"
 	"sallyport/status"
 )
@@ -44,7 +41,8 @@ type Sidecar struct {
 	log     *slog.Logger
 	logged  func() error // lets go of where the log goes
 	state   *status.State
-	tunnels []*tunnel
+	fleet   *fleet           // nil until it is opened
+	file    *file            // nil unless that is where tunnels come from
 	metrics *metrics.Metrics // nil when nothing would read them
 	netstat *netstat.Watch   // nil without --netstat
 	port    *port            // nil without a status port
@@ -70,7 +68,7 @@ func New(ctx context.Context, cfg *config.Sidecar, build Build, out io.Writer) (
 		logged:   logged,
 		state:    status.NewState(),
 		shutdown: make(chan struct{}, 1),
-		failed:   make(chan error, len(cfg.Tunnels)+1),
+		failed:   make(chan error, 1),
 	}
 	opened := make(chan error, 1)
 	go func() {
@@ -111,21 +109,21 @@ func (s *Sidecar) open(ctx context.Context, build Build) error {
 
 func (s *Sidecar) openParts(ctx context.Context, build Build, activation *socket.Activation) error {
 	s.metrics = s.newMetrics(build)
-	gate := proxy.NewGate(gateWidth())
-	for i := range s.config.Tunnels {
-		t, err := newTunnel(ctx, &s.config.Tunnels[i], s.config, gate, s.log)
-		if err != nil {
-			return err
-		}
-		s.tunnels = append(s.tunnels, t)
-		s.measure(t)
+	s.fleet = newFleet(s.config, s.metrics, s.log, s.report)
+	if err := s.fleet.load(ctx); err != nil {
+		return err
 	}
 	var err error
 	if s.door, err = newDoor(ctx, s.config, s.log); err != nil {
 		return err
 	}
-	if s.door != nil {
-		s.metrics.AddReloads(s.door.name())
+	if s.config.File != nil {
+		if s.file, err = newFile(ctx, s.fleet); err != nil {
+			return err
+		}
+	}
+	if s.metrics != nil && (s.door != nil || s.file != nil) {
+		s.metrics.AddReloads("")
 	}
 	if err := s.measureHost(); err != nil {
 		return err
@@ -134,12 +132,9 @@ func (s *Sidecar) openParts(ctx context.Context, build Build, activation *socket
 	if err := s.confine(); err != nil {
 		return err
 	}
-	var places []place
-	for _, t := range s.tunnels {
-		if err := t.listen(ctx, activation); err != nil {
-			return err
-		}
-		places = append(places, place{"--listen " + t.config.Listen.String(), t.listener.Addr()})
+	places, err := s.fleet.listen(ctx, activation)
+	if err != nil {
+		return err
 	}
 	if s.config.Status.Listen.IsZero() {
 		return nil
@@ -156,8 +151,11 @@ func (s *Sidecar) close() error {
 	if s.port != nil {
 		errs = append(errs, s.port.close())
 	}
-	for _, t := range s.tunnels {
-		errs = append(errs, t.close())
+	if s.fleet != nil {
+		errs = append(errs, s.fleet.close())
+	}
+	if s.file != nil {
+		errs = append(errs, s.file.close())
 	}
 	if s.door != nil {
 		errs = append(errs, s.door.close())
@@ -171,28 +169,26 @@ func (s *Sidecar) close() error {
 	return errors.Join(errs...)
 }
 
-// parts is all that can be reloaded.
+// parts is all that can be reloaded, in order: what the file says comes first, so that what is new by it is not loaded twice.
 func (s *Sidecar) parts() []part {
 	var parts []part
-	for _, t := range s.tunnels {
-		parts = append(parts, t)
+	if s.file != nil {
+		parts = append(parts, s.file)
 	}
+	parts = append(parts, s.fleet.parts()...)
 	if s.door != nil {
 		parts = append(parts, s.door)
 	}
 	return parts
 }
 
-// wrap names the tunnel in an error, where it is one's and there is more than one to be named.
-func (s *Sidecar) wrap(tunnel string, err error) error {
-	if err == nil || tunnel == "" || len(s.tunnels) == 1 {
-		return err
+// locate says where in the file that stands which an error of a part is about.
+func (s *Sidecar) locate(p part, err error) error {
+	if m, ok := p.(*member); ok {
+		return m.config.Origin.Locate(err)
 	}
-	return fmt.Errorf("tunnel %s: %w", tunnel, err)
-}
-
-// gateWidth is how many handshakes may compute at a time: a processor is left to the established connections, where there is
-// more than one.
-func gateWidth() int {
-	return max(1, runtime.GOMAXPROCS(0)-1)
+	if p != part(s.file) && s.config.File != nil {
+		return s.config.File.Origin.Locate(err)
+	}
+	return err
 }

@@ -643,7 +643,7 @@ func TestAForcedEndWaitsForNoReaderOfTheLog(t *testing.T) {
 	signals := make(chan os.Signal, 1)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(signals) }()
-	_ = s.tunnels[0].listener.Close() // fails, and the failure cannot be logged
+	_ = s.fleet.tunnels()[0].listener.Close() // fails, and the failure cannot be logged
 	select {
 	case err := <-ended:
 		if err == nil || !strings.Contains(err.Error(), "--listen") {
@@ -740,7 +740,7 @@ func TestAListenerThatFailsEndsTheProcess(t *testing.T) {
 	dir := newDir(t)
 	r := start(t, dir, serverLine+"--allow-all")
 	r.waitLog(t, "msg=listening", 1)
-	_ = r.sidecar.tunnels[0].listener.Close()
+	_ = r.sidecar.fleet.tunnels()[0].listener.Close()
 	if err := r.wait(t); err == nil || !strings.Contains(err.Error(), "--listen unix:"+dir+"/in") {
 		t.Errorf("Run: %v", err)
 	}

@@ -2,10 +2,12 @@ package sidecar
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 
 	"sallyport/auth"
 	"sallyport/certloader"
@@ -31,6 +33,9 @@ type tunnel struct {
 	owner    *socket.Owner // of the listener's file; nil: the process
 
 	pending *pending // what its files hold
+
+	portOnce sync.Once
+	port     *tls.Config // see asPort
 
 	log *slog.Logger
 }
@@ -249,9 +254,18 @@ func (t *tunnel) listen(ctx context.Context, activation *socket.Activation) erro
 	return nil
 }
 
+// follows refuses to take the listener over from a tunnel that has opened it with other permissions: the file may belong to
+// somebody else by now.
+func (t *tunnel) follows(from *tunnel) error {
+	if t.config.ListenMode != from.config.ListenMode || t.config.ListenOwner != from.config.ListenOwner {
+		return fmt.Errorf("--listen %s: permissions and owner of a socket that is in use stay; restart the process, or choose another path", t.config.Listen)
+	}
+	return nil
+}
+
 // serve blocks until the tunnel was drained, or its listener gives up; the latter is an error.
-func (t *tunnel) serve() error {
-	err := t.server.Serve(breakable(t.listener))
+func (t *tunnel) serve(ln net.Listener) error {
+	err := t.server.Serve(breakable(ln))
 	if errors.Is(err, proxy.ErrServerClosed) {
 		return nil
 	}
@@ -272,6 +286,12 @@ func (t *tunnel) close() error {
 	return errors.Join(t.source.Close(), t.routes.close(), t.proxy.close())
 }
 
+// asPort is how the status port speaks TLS with the tunnel's identity, as config makes it the first time.
+func (t *tunnel) asPort(config func() *tls.Config) *tls.Config {
+	t.portOnce.Do(func() { t.port = config() })
+	return t.port
+}
+
 // certificates are all that the tunnel uses now, those for its proxy last.
 func (t *tunnel) certificates() []certificate {
 	var all []certificate
@@ -284,32 +304,11 @@ func (t *tunnel) certificates() []certificate {
 // crls are all revocation lists that the tunnel uses now.
 func (t *tunnel) crls() []certloader.CRL { return append(t.source.CRLs(), t.routes.crls()...) }
 
-// report is what the status port tells about the tunnel.
-func (t *tunnel) report() status.Tunnel {
-	return status.Tunnel{
-		Name:        t.config.Name,
-		Mode:        string(t.config.Mode),
-		Listen:      t.config.Listen.String(),
-		Forward:     t.config.Target.String(),
-		Check:       t.check,
-		Connections: t.server.Counts,
-		OpenConnections: func() []status.Connection {
-			open := t.server.Connections()
-			out := make([]status.Connection, len(open))
-			for i, c := range open {
-				out[i] = status.Connection{
-					ID: c.ID, State: string(c.State), Identity: c.Identity, Remote: c.Remote, Route: c.Route, Target: c.Target,
-					ServerName: c.ServerName, ALPN: c.ALPN, TLSVersion: c.TLSVersion, Since: c.Since, BytesIn: c.BytesIn, BytesOut: c.BytesOut,
-				}
-			}
-			return out
-		},
-		Certificates: func() []status.Certificate {
-			var out []status.Certificate
-			for _, c := range t.certificates() {
-				out = append(out, status.Certificate{Route: c.route, Role: c.Role, Subject: c.Subject, Serial: c.Serial, NotAfter: c.NotAfter})
-			}
-			return out
-		},
+// shownCertificates are those for the status port.
+func (t *tunnel) shownCertificates() []status.Certificate {
+	var out []status.Certificate
+	for _, c := range t.certificates() {
+		out = append(out, status.Certificate{Route: c.route, Role: c.Role, Subject: c.Subject, Serial: c.Serial, NotAfter: c.NotAfter})
 	}
+	return out
 }

@@ -83,12 +83,15 @@ func (id *connectionID) UnmarshalText(text []byte) error {
 
 // connections answers /_connections.
 func (p *port) connections(w http.ResponseWriter, r *http.Request) {
-	q, err := p.parsePageQuery(r.URL.Query())
+	all := p.tunnels()
+	q, err := parsePageQuery(r.URL.Query(), all)
 	if err != nil {
 		writeText(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	writeJSON(w, http.StatusOK, p.page(q))
+	if _, ok := p.asked(w, r); ok {
+		writeJSON(w, http.StatusOK, p.page(q, all))
+	}
 }
 
 // pageQuery says which connections to list. An empty word matches all.
@@ -99,7 +102,7 @@ type pageQuery struct {
 	tunnel, identity, remote string
 }
 
-func (p *port) parsePageQuery(values url.Values) (pageQuery, error) {
+func parsePageQuery(values url.Values, tunnels []Tunnel) (pageQuery, error) {
 	q := pageQuery{limit: maxPage, tunnel: values.Get("tunnel"), identity: values.Get("identity"), remote: values.Get("remote")}
 	if text := values.Get("limit"); text != "" {
 		limit, err := strconv.Atoi(text)
@@ -112,10 +115,10 @@ func (p *port) parsePageQuery(values url.Values) (pageQuery, error) {
 		if err := q.after.UnmarshalText([]byte(text)); err != nil {
 			return q, fmt.Errorf("after: %w", err)
 		}
-		for q.skipped < len(p.tunnels) && p.tunnels[q.skipped].Name != q.after.tunnel {
+		for q.skipped < len(tunnels) && tunnels[q.skipped].Name != q.after.tunnel {
 			q.skipped++
 		}
-		if q.skipped == len(p.tunnels) {
+		if q.skipped == len(tunnels) {
 			return q, errors.New("after: there is no such tunnel")
 		}
 	}
@@ -125,11 +128,11 @@ func (p *port) parsePageQuery(values url.Values) (pageQuery, error) {
 // page puts together what was asked for. What closes between one page and the next
 // is on neither, what comes is on the last one of its tunnel; nothing is on two. One page
 // at a time: each takes a list of all connections, however few are shown of it.
-func (p *port) page(q pageQuery) page {
+func (p *port) page(q pageQuery, tunnels []Tunnel) page {
 	p.listing.Lock()
 	defer p.listing.Unlock()
 	answer := page{Connections: []listed{}}
-	for i, tunnel := range p.tunnels {
+	for i, tunnel := range tunnels {
 		if tunnel.OpenConnections == nil || q.tunnel != "" && q.tunnel != tunnel.Name {
 			continue
 		}

@@ -3,6 +3,7 @@ package status
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -26,8 +27,10 @@ type report struct {
 
 // entry is one of the report's tunnels.
 type entry struct {
-	Name string `json:"name"`
+	Name  string `json:"name"`
+	Error string `json:"error,omitempty"` // why it does not run
 	health
+	removed bool
 }
 
 // health is what /_status says about one tunnel and about all of them alike.
@@ -57,7 +60,11 @@ type draining struct {
 
 // status answers /_status.
 func (p *port) status(w http.ResponseWriter, r *http.Request) {
-	report := p.report(p.askBackends(w, r))
+	tunnels, ok := p.asked(w, r)
+	if !ok {
+		return
+	}
+	report := p.report(tunnels, askBackends(w, r, tunnels))
 	code := http.StatusOK
 	if !report.OK {
 		code = http.StatusServiceUnavailable
@@ -65,14 +72,17 @@ func (p *port) status(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, code, report)
 }
 
-// report puts together what is known now; backends has the outcome of every
-// tunnel's check.
-func (p *port) report(backends []error) report {
+// report puts together what is known now of tunnels; backends has the outcome of
+// the check of each.
+func (p *port) report(tunnels []Tunnel, backends []error) report {
 	now, moment := time.Now(), p.state.read()
 
-	entries := make([]entry, len(p.tunnels))
-	for i, tunnel := range p.tunnels {
-		entries[i] = entry{tunnel.Name, tunnel.health(now, moment, backends[i])}
+	entries := make([]entry, len(tunnels))
+	for i, tunnel := range tunnels {
+		entries[i] = entry{Name: tunnel.Name, health: tunnel.health(now, moment, backends[i]), removed: tunnel.Removed}
+		if tunnel.Fault != nil {
+			entries[i].Error = tunnel.Fault.Error()
+		}
 	}
 	whole := sum(moment, entries)
 	r := report{
@@ -95,11 +105,29 @@ func (p *port) report(backends []error) report {
 	return r
 }
 
+// message is that of the tunnel: what the process does, unless the tunnel is at
+// something else.
+func (t Tunnel) message(moment moment) string {
+	switch {
+	case moment.message == stopping:
+	case t.Draining:
+		return stopping
+	case t.Fault != nil:
+		return initializing
+	}
+	return moment.message
+}
+
+// accepts tells whether the tunnel accepts connections.
+func (t Tunnel) accepts(moment moment) bool {
+	return moment.accepting() && !t.Draining && t.Fault == nil
+}
+
 // health says how the tunnel is, given the outcome of its check.
 func (t Tunnel) health(now time.Time, moment moment, backend error) health {
 	h := health{
-		OK:             moment.accepting() && backend == nil,
-		Message:        moment.message,
+		OK:             t.accepts(moment) && backend == nil,
+		Message:        t.message(moment),
 		Mode:           t.Mode,
 		ListenAddress:  t.Listen,
 		ForwardAddress: t.Forward,
@@ -124,11 +152,35 @@ func (t Tunnel) health(now time.Time, moment moment, backend error) health {
 }
 
 // sum says how all tunnels are together. One tunnel is the whole, of several
-// the whole has no address or certificate of its own.
+// the whole has no address or certificate of its own. Those that were removed
+// have connections, and count for nothing else.
 func sum(moment moment, entries []entry) health {
-	if len(entries) == 1 {
+	if len(entries) == 1 { // which may be a removed one that was asked for
 		return entries[0].health
 	}
+	staying := slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return e.removed })
+	var whole health
+	if len(staying) == 1 {
+		whole = staying[0].health
+	} else {
+		whole = join(moment, staying)
+	}
+	whole.Connections = nil
+	for _, e := range entries {
+		if e.Connections == nil {
+			continue
+		}
+		if whole.Connections == nil {
+			whole.Connections = &connections{}
+		}
+		whole.Connections.Open += e.Connections.Open
+		whole.Connections.Total += e.Connections.Total
+	}
+	return whole
+}
+
+// join is how several tunnels are together.
+func join(moment moment, entries []entry) health {
 	whole := health{OK: moment.accepting(), Message: moment.message, BackendOK: true}
 	var faults []string
 	for _, e := range entries {
@@ -136,13 +188,6 @@ func sum(moment moment, entries []entry) health {
 		whole.BackendOK = whole.BackendOK && e.BackendOK
 		if e.BackendError != "" {
 			faults = append(faults, fmt.Sprintf("%s: %s", e.Name, e.BackendError))
-		}
-		if e.Connections != nil {
-			if whole.Connections == nil {
-				whole.Connections = &connections{}
-			}
-			whole.Connections.Open += e.Connections.Open
-			whole.Connections.Total += e.Connections.Total
 		}
 	}
 	whole.BackendError = strings.Join(faults, "; ")

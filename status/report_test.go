@@ -90,14 +90,14 @@ func TestStatusOfOneTunnelHasGhostunnelsFields(t *testing.T) {
 		State:    state,
 		Version:  "1.2.3",
 		Revision: "abcdef",
-		Tunnels: []Tunnel{{
+		Tunnels: these(Tunnel{
 			Name: "server", Mode: "server", Listen: "localhost:8443", Forward: "unix:/run/app.sock",
 			Check:       dialing(t, dial),
 			Connections: func() (int64, int64) { return 2, 30 },
 			Certificates: func() []Certificate {
 				return []Certificate{{Role: "identity", Subject: "CN=server", Serial: "1f", NotAfter: notAfter}}
 			},
-		}},
+		}),
 	})
 	code, got := askStatus(t, url)
 	if code != 200 {
@@ -138,7 +138,7 @@ func TestStatusInEachTimeOfLife(t *testing.T) {
 	t.Parallel()
 	_, dial, _ := listen(t)
 	state := NewState()
-	url := served(t, Options{State: state, Tunnels: []Tunnel{{Name: "client", Check: dialing(t, dial)}}})
+	url := served(t, Options{State: state, Tunnels: these(Tunnel{Name: "client", Check: dialing(t, dial)})})
 	check := func(wantCode int, message string, more ...string) map[string]any {
 		t.Helper()
 		code, got := askStatus(t, url)
@@ -189,7 +189,7 @@ func TestStatusIsCriticalWhenTheBackendIsDown(t *testing.T) {
 	_ = ln.Close()
 	state := NewState()
 	state.Listening()
-	url := served(t, Options{State: state, Tunnels: []Tunnel{{Name: "server", Check: dialing(t, dial)}}})
+	url := served(t, Options{State: state, Tunnels: these(Tunnel{Name: "server", Check: dialing(t, dial)})})
 
 	code, got := askStatus(t, url)
 	if code != 503 || got["ok"] != false || got["status"] != "critical" || got["backend_ok"] != false || got["backend_status"] != "critical" {
@@ -209,7 +209,7 @@ func TestStatusSharesTheBackendCheck(t *testing.T) {
 	state := NewState()
 	state.Listening()
 	start := time.Now()
-	url := served(t, Options{State: state, Tunnels: []Tunnel{{Name: "server", Check: dialing(t, dial)}}})
+	url := served(t, Options{State: state, Tunnels: these(Tunnel{Name: "server", Check: dialing(t, dial)})})
 	const requests = 20
 	for range requests {
 		if code, _ := askStatus(t, url); code != 200 {
@@ -242,9 +242,9 @@ func TestStatusIsCriticalWhenTheIdentityHasExpired(t *testing.T) {
 			t.Parallel()
 			state := NewState()
 			state.Listening()
-			url := served(t, Options{State: state, Tunnels: []Tunnel{{
+			url := served(t, Options{State: state, Tunnels: these(Tunnel{
 				Check: dialing(t, dial), Certificates: func() []Certificate { return c.certificates },
-			}}})
+			})})
 			code, got := askStatus(t, url)
 			if code != c.code || got["ok"] != (c.code == 200) || got["backend_ok"] != true {
 				t.Errorf("%d, ok %v, backend_ok %v; want %d and a backend that is up", code, got["ok"], got["backend_ok"], c.code)
@@ -270,7 +270,7 @@ func TestStatusOfManyTunnels(t *testing.T) {
 	}
 	down := Tunnel{Name: "db", Mode: "client", Check: dialing(t, dialGone)}
 
-	code, got := askStatus(t, served(t, Options{State: state, Tunnels: []Tunnel{up, alsoUp}}))
+	code, got := askStatus(t, served(t, Options{State: state, Tunnels: these(up, alsoUp)}))
 	if code != 200 || got["ok"] != true || got["backend_status"] != "ok" {
 		t.Errorf("all up: %d %v", code, got)
 	}
@@ -286,7 +286,7 @@ func TestStatusOfManyTunnels(t *testing.T) {
 		t.Errorf("addresses of the tunnels: %v", addresses)
 	}
 
-	code, got = askStatus(t, served(t, Options{State: state, Tunnels: []Tunnel{up, down}}))
+	code, got = askStatus(t, served(t, Options{State: state, Tunnels: these(up, down)}))
 	if text, _ := got["backend_error"].(string); code != 503 || got["ok"] != false || !strings.HasPrefix(text, "db: ") {
 		t.Errorf("one down: %d, backend_error %q", code, text)
 	}
@@ -295,7 +295,7 @@ func TestStatusOfManyTunnels(t *testing.T) {
 	}
 
 	state.Stopping(time.Time{})
-	_, got = askStatus(t, served(t, Options{State: state, Tunnels: []Tunnel{up, alsoUp}}))
+	_, got = askStatus(t, served(t, Options{State: state, Tunnels: these(up, alsoUp)}))
 	if diff := cmp.Diff(map[string]any{"open": 3.0}, got["draining"]); diff != "" {
 		t.Errorf("draining -want +got:\n%s", diff)
 	}

@@ -248,7 +248,7 @@ func TestShutdownCancelsWhatRequestsWaitFor(t *testing.T) {
 				state := NewState()
 				state.Listening()
 				ln := memnet.Listen(64 << 10)
-				s, _ := start(New(Options{State: state, EnablePprof: true, Tunnels: []Tunnel{{Check: check}}}), ln)
+				s, _ := start(New(Options{State: state, EnablePprof: true, Tunnels: these(Tunnel{Check: check})}), ln)
 				conn := send(t, ln, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n")
 				synctest.Wait()
 
@@ -277,7 +277,7 @@ func TestACheckMayTakeLongerThanOtherAnswers(t *testing.T) {
 		state := NewState()
 		state.Listening()
 		ln := memnet.Listen(64 << 10)
-		s, _ := start(New(Options{State: state, Tunnels: []Tunnel{{Check: check}}}), ln)
+		s, _ := start(New(Options{State: state, Tunnels: these(Tunnel{Check: check})}), ln)
 		conn := send(t, ln, "GET /_status HTTP/1.1\r\nHost: x\r\n\r\n")
 		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil {

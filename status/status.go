@@ -10,7 +10,7 @@
 //	defer check.Close()
 //	server := status.NewServer(status.New(status.Options{
 //		State:   state,
-//		Tunnels: []status.Tunnel{{Name: "server", Mode: "server", Listen: "localhost:8443", Forward: "localhost:8080", Check: check}},
+//		Tunnels: func() []status.Tunnel { return tunnels }, // with a Check each
 //	}), log)
 //	go server.Serve(ln)
 //	state.Listening()
@@ -25,7 +25,8 @@
 //
 // A tunnel is ok when it accepts connections (listening or reloading), its
 // backend is up and the identity it presents has not expired; the process is ok
-// when every tunnel is. A draining process is not ok although all is well with
+// when every tunnel is. The process is ready when any tunnel accepts connections.
+// With ?tunnel=NAME all of these but /livez answer for one tunnel alone. A draining process is not ok although all is well with
 // it: who asks, a load balancer most often, should send its traffic elsewhere.
 //
 // Who may ask is decided by a [Token], where there is one, and before that by the
@@ -49,10 +50,12 @@ type Options struct {
 	// State is the life of the process. Required.
 	State *State
 
-	// Tunnels are all tunnels of the process. If there is exactly one, its
-	// mode, addresses and certificates are those of the whole in /_status,
-	// beside "tunnels", where every tunnel has an entry.
-	Tunnels []Tunnel
+	// Tunnels returns all tunnels that the process has now, each name once. It
+	// is called for every answer, by several goroutines at once. If there is
+	// exactly one that counts, its mode, addresses and certificates are those of
+	// the whole in /_status, beside "tunnels", where every tunnel has an entry.
+	// Required.
+	Tunnels func() []Tunnel
 
 	// Version and Revision name the build: "1.2.3", and the commit it is from.
 	Version, Revision string
@@ -68,6 +71,11 @@ type Options struct {
 	// Shutdown begins a graceful end and does not wait for it. It is called
 	// once, by the first POST to /_shutdown. If it is nil, there is no such path.
 	Shutdown func()
+
+	// Drain begins to drain the tunnel with this name, and does not wait for
+	// it. A POST to /_drain?tunnel=NAME calls it, again and again if there are
+	// several. If it is nil, there is no such path.
+	Drain func(tunnel string)
 
 	// Token is what everything but /, /livez and /readyz asks for, as
 	// "Authorization: Bearer TOKEN"; without it the answer is 401. If it is nil,
@@ -85,7 +93,17 @@ type Tunnel struct {
 	Listen  string // address that accepts connections
 	Forward string // address that they are forwarded to
 
-	// Check finds out whether the backend is up. Required.
+	// Fault is why the tunnel does not run, although it should; nil: it does.
+	Fault error
+
+	// Draining tells that the tunnel accepts no more connections, or is about
+	// to stop that. Removed does that it is no more among those that the
+	// process should have: it has an entry of its own while its connections
+	// last, but does not count for the whole.
+	Draining, Removed bool
+
+	// Check finds out whether the backend is up. Required, unless there is a
+	// Fault.
 	Check *Check
 
 	// Certificates lists the certificates in use now. It may be nil. What has
@@ -149,6 +167,9 @@ func New(o Options) http.Handler {
 	if o.Shutdown != nil {
 		mux.Handle("POST /_shutdown", shutdown(o.Shutdown))
 	}
+	if o.Drain != nil {
+		mux.HandleFunc("POST /_drain", p.drain(o.Drain))
+	}
 	if o.EnablePprof {
 		handleProfiles(mux)
 	}
@@ -162,7 +183,7 @@ func New(o Options) http.Handler {
 // port is what the handlers of one status port share.
 type port struct {
 	state    *State
-	tunnels  []Tunnel
+	tunnels  func() []Tunnel
 	build    build
 	hostname string
 	listing  sync.Mutex // held while connections are listed

@@ -19,6 +19,9 @@ func said(word string) http.Handler {
 	})
 }
 
+// these are tunnels that stay the same.
+func these(tunnels ...Tunnel) func() []Tunnel { return func() []Tunnel { return tunnels } }
+
 // everything is a status port with all that can be switched on.
 func everything(t *testing.T) (o Options, shutdowns *atomic.Int64) {
 	t.Helper()
@@ -28,7 +31,7 @@ func everything(t *testing.T) (o Options, shutdowns *atomic.Int64) {
 	shutdowns = new(atomic.Int64)
 	return Options{
 		State:             state,
-		Tunnels:           []Tunnel{{Name: "server", Check: dialing(t, dial)}},
+		Tunnels:           these(Tunnel{Name: "server", Check: dialing(t, dial)}),
 		Version:           "1.2.3",
 		Revision:          "abcdef",
 		Metrics:           said("any"),
@@ -105,7 +108,7 @@ func TestPathsAndMethods(t *testing.T) {
 func TestWhatIsNotEnabledDoesNotExist(t *testing.T) {
 	t.Parallel()
 	_, dial, _ := listen(t)
-	url := served(t, Options{State: NewState(), Tunnels: []Tunnel{{Check: dialing(t, dial)}}})
+	url := served(t, Options{State: NewState(), Tunnels: these(Tunnel{Check: dialing(t, dial)})})
 	for _, path := range []string{
 		"/_shutdown", "/debug/pprof/", "/debug/pprof/profile", "/debug/pprof/cmdline", "/debug/vars",
 		"/_metrics", "/_metrics/json", "/_metrics/prometheus", "/metrics",
@@ -124,8 +127,8 @@ func TestProbesInEachTimeOfLife(t *testing.T) {
 	gone, dialGone, _ := listen(t)
 	_ = gone.Close()
 	state := NewState()
-	withBackend := served(t, Options{State: state, Tunnels: []Tunnel{{Name: "a", Check: dialing(t, dial)}}})
-	without := served(t, Options{State: state, Tunnels: []Tunnel{{Name: "a", Check: dialing(t, dialGone)}}})
+	withBackend := served(t, Options{State: state, Tunnels: these(Tunnel{Name: "a", Check: dialing(t, dial)})})
+	without := served(t, Options{State: state, Tunnels: these(Tunnel{Name: "a", Check: dialing(t, dialGone)})})
 	check := func(url, path string, code int, text string) {
 		t.Helper()
 		if response, body := ask(t, "GET", url+path); response.StatusCode != code || !strings.Contains(body, text) {
@@ -163,7 +166,7 @@ func TestLiveAndReadyDialNothing(t *testing.T) {
 	t.Parallel()
 	o, _ := everything(t)
 	_, dial, seen := listen(t)
-	o.Tunnels = []Tunnel{{Check: dialing(t, dial)}}
+	o.Tunnels = these(Tunnel{Check: dialing(t, dial)})
 	url := served(t, o)
 	for _, path := range []string{"/livez", "/readyz", "/version", "/metrics", "/nothing"} {
 		ask(t, "GET", url+path)

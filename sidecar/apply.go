@@ -1,0 +1,311 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"sallyport/certloader"
+	"sallyport/config"
+	"sallyport/socket"
+)
+
+// file is where the tunnels come from, as a part that is reloaded before all others.
+type file struct {
+	fleet   *fleet
+	content *certloader.Source // holds nothing, and is there for its watch over the file
+}
+
+// newFile watches over the file of a configuration, if that is to be reread and watched over.
+func newFile(ctx context.Context, f *fleet) (*file, error) {
+	provider := certloader.Files(certloader.FileOptions{})
+	if f.start.WatchFiles {
+		provider = certloader.Watch(provider, []string{f.start.File.Path}, f.log)
+	}
+	content, err := certloader.New(ctx, provider)
+	if err != nil {
+		return nil, err
+	}
+	return &file{fleet: f, content: content}, nil
+}
+
+// reload reads the file anew, and has the fleet become what it says. An error leaves everything as it was.
+func (f *file) reload(ctx context.Context) error {
+	if err := f.content.Reload(ctx); err != nil { // first, so that what changes from here on is news
+		return err
+	}
+	next, err := f.fleet.start.File.Read()
+	if err != nil {
+		return err
+	}
+	return f.fleet.apply(ctx, next)
+}
+
+// name is that of no tunnel.
+func (*file) name() string { return "" }
+
+// news receives when the file has changed.
+func (f *file) news() <-chan struct{} { return f.content.Changed() }
+
+// close ends the watch.
+func (f *file) close() error { return f.content.Close() }
+
+// errEnding is what apply returns once it is too late.
+var errEnding = errors.New("the process is ending")
+
+// apply has the fleet become what a configuration says, all of it or nothing. What is new is loaded, and listens, before
+// anything is changed; where it listens on an address that a tunnel leaves at that moment, it gets that one's listener with
+// all who wait there. Tunnels for which nothing changes are not touched.
+func (f *fleet) apply(ctx context.Context, next *config.Sidecar) error {
+	p := f.plan(next)
+	if err := f.prepare(ctx, p); err != nil {
+		return errors.Join(err, p.drop())
+	}
+	if err := f.commit(ctx, p); err != nil {
+		return errors.Join(err, p.drop())
+	}
+	return nil
+}
+
+// plan is what has to be done for a configuration.
+type plan struct {
+	config *config.Sidecar
+	fresh  []*fresh
+	kept   map[string]bool // the names of tunnels that stay as they are
+}
+
+// fresh is a tunnel that is to come.
+type fresh struct {
+	config *config.Tunnel
+	tunnel *tunnel
+	from   *member // whose listener it gets; nil: it has its own
+}
+
+// plan finds out what is new in a configuration.
+func (f *fleet) plan(next *config.Sidecar) *plan {
+	p := &plan{config: next, kept: make(map[string]bool)}
+	for i := range next.Tunnels {
+		c := &next.Tunnels[i]
+		if f.unchanged(c) == nil {
+			p.fresh = append(p.fresh, &fresh{config: c})
+		} else {
+			p.kept[c.Name] = true
+		}
+	}
+	return p
+}
+
+// unchanged is the member that is what a configuration says; nil: there is none.
+func (f *fleet) unchanged(c *config.Tunnel) *member {
+	for _, m := range f.members() {
+		if m.name() == c.Name && !m.removed && m.config.Equal(c) {
+			return m
+		}
+	}
+	return nil
+}
+
+// prepare puts together what is new, and opens its listeners.
+func (f *fleet) prepare(ctx context.Context, p *plan) error {
+	f.mu.Lock()
+	ledgers := make([]*ledger, len(p.fresh))
+	for i, n := range p.fresh {
+		ledgers[i] = f.ledgerOf(n.config.Name)
+	}
+	f.mu.Unlock()
+	errs := make([]error, len(p.fresh))
+	each(len(p.fresh), func(i int) {
+		n := p.fresh[i]
+		if n.tunnel, errs[i] = f.build(ctx, n.config, ledgers[i]); errs[i] != nil {
+			errs[i] = n.config.Origin.Locate(errs[i])
+		}
+	})
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for i, n := range p.fresh {
+		errs[i] = n.config.Origin.Locate(f.listenAnew(ctx, n, p))
+	}
+	return errors.Join(append(errs, f.apart(p))...)
+}
+
+// listenAnew opens the listener of a tunnel to come, unless there is one that it gets.
+func (f *fleet) listenAnew(ctx context.Context, n *fresh, p *plan) error {
+	for _, m := range f.members() {
+		if m.tunnel != nil && m.accepts() && m.config.Listen == n.config.Listen && !p.kept[m.name()] && !p.inherited(m) {
+			n.from = m
+			return n.tunnel.follows(m.tunnel)
+		}
+	}
+	if n.config.Listen.IsActivated() {
+		return fmt.Errorf("--listen %s: sockets are handed over when the process starts; restart it", n.config.Listen)
+	}
+	return n.tunnel.listen(ctx, nil)
+}
+
+// inherited tells whether somebody gets the listener of a member.
+func (p *plan) inherited(m *member) bool {
+	return slices.ContainsFunc(p.fresh, func(n *fresh) bool { return n.from == m })
+}
+
+// apart refuses two tunnels on one TCP port, of those that there are to be.
+func (f *fleet) apart(p *plan) error {
+	var places []place
+	for _, m := range f.members() {
+		if m.tunnel != nil && m.accepts() && p.kept[m.name()] {
+			places = append(places, m.tunnel.place())
+		}
+	}
+	for _, n := range p.fresh {
+		switch {
+		case n.from != nil:
+			places = append(places, n.from.tunnel.place())
+		case n.tunnel.listener != nil:
+			places = append(places, n.tunnel.place())
+		}
+	}
+	return distinct(places)
+}
+
+// drop lets go of what has come to nothing.
+func (p *plan) drop() error {
+	var errs []error
+	for _, n := range p.fresh {
+		if n.tunnel != nil {
+			errs = append(errs, n.tunnel.close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// commit puts the new roster in the place of the old one, and has what left drain.
+func (f *fleet) commit(ctx context.Context, p *plan) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if f.closed {
+		return errEnding
+	}
+	changes := f.changes(p)
+	before := f.members()
+	next := make([]*member, 0, len(p.config.Tunnels))
+	var coming []*member
+	for i := range p.config.Tunnels {
+		c := &p.config.Tunnels[i]
+		n := p.of(c)
+		if n == nil {
+			next = append(next, f.unchanged(c))
+			continue
+		}
+		m := &member{fleet: f, config: n.config, ledger: f.ledgerOf(c.Name), tunnel: n.tunnel}
+		if n.from != nil {
+			f.inherit(ctx, m, n)
+		}
+		next, coming = append(next, m), append(coming, m)
+	}
+	leaving := slices.DeleteFunc(slices.Clone(before), func(m *member) bool { return m.removed || slices.Contains(next, m) })
+	for _, m := range before {
+		gone := !slices.ContainsFunc(next, func(other *member) bool { return other.name() == m.name() })
+		switch {
+		case gone && m.removed:
+			next = append(next, m)
+		case gone && m.tunnel != nil: // it is shown until its connections have ended
+			next = append(next, &member{fleet: f, config: m.config, ledger: m.ledger, tunnel: m.tunnel, removed: true})
+		}
+	}
+	f.roster.Store(&next)
+	f.config = p.config
+	for _, m := range coming {
+		m.measure(f.metrics)
+		if m.tunnel != nil {
+			f.serve(m)
+		}
+	}
+	for _, m := range leaving {
+		if m.tunnel != nil {
+			f.release(m)
+		} else {
+			f.forget(m.name(), m.ledger)
+		}
+	}
+	if len(changes) > 0 {
+		f.log.Info("tunnels changed", changes...)
+	}
+	f.warnOfProcess(p.config)
+	return nil
+}
+
+// warnOfProcess tells what a configuration says of the process that only a restart can change, each time that this is
+// something else. f.mu is held.
+func (f *fleet) warnOfProcess(c *config.Sidecar) {
+	names := slices.DeleteFunc(f.start.File.Changed(c.File), func(name string) bool {
+		return name == "shutdown-timeout" || name == "shutdown-delay" // which drains go by that begin from now on
+	})
+	if slices.Equal(names, f.warned) {
+		return
+	}
+	f.warned = names
+	if len(names) > 0 {
+		f.log.Warn("settings of the process have changed; they take a restart", "keys", names)
+	}
+}
+
+// of is the tunnel to come of a configuration; nil: it is there.
+func (p *plan) of(c *config.Tunnel) *fresh {
+	for _, n := range p.fresh {
+		if n.config == c {
+			return n
+		}
+	}
+	return nil
+}
+
+// inherit gives a member that is to come the listener of one that leaves, and with it all who wait there. If that one has
+// closed it meanwhile, on request, it opens its own. f.mu is held.
+func (f *fleet) inherit(ctx context.Context, m *member, n *fresh) {
+	if err := n.from.tunnel.server.HandOver(); err == nil {
+		m.tunnel.listener, n.from.tunnel.listener = n.from.tunnel.listener, nil
+		if m.config.KeepAlive != n.from.config.KeepAlive {
+			m.tunnel.listener = socket.KeptAlive(m.tunnel.listener, m.config.KeepAlive)
+		}
+		return
+	}
+	if err := m.tunnel.listen(ctx, nil); err != nil {
+		m.fault = m.config.Origin.Locate(errors.Join(err, m.tunnel.close()))
+		m.tunnel = nil
+		f.log.Error("a tunnel does not start; it is tried again", "tunnel", m.name(), "error", m.fault)
+	}
+}
+
+// changes tells what a plan changes, for the log.
+func (f *fleet) changes(p *plan) []any {
+	var added, changed, removed []string
+	for _, n := range p.fresh {
+		known := func(m *member) bool { return m.name() == n.config.Name && !m.removed }
+		if slices.ContainsFunc(f.members(), known) {
+			changed = append(changed, n.config.Name)
+		} else {
+			added = append(added, n.config.Name)
+		}
+	}
+	for _, m := range f.members() {
+		named := func(c config.Tunnel) bool { return c.Name == m.name() }
+		if !m.removed && !slices.ContainsFunc(p.config.Tunnels, named) {
+			removed = append(removed, m.name())
+		}
+	}
+	var attrs []any
+	for _, list := range []struct {
+		key   string
+		names []string
+	}{{"added", added}, {"changed", changed}, {"removed", removed}} {
+		if len(list.names) > 0 {
+			attrs = append(attrs, slog.Any(list.key, list.names))
+		}
+	}
+	return attrs
+}

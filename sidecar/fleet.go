@@ -1,0 +1,325 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"sallyport/config"
+	"sallyport/metrics"
+	"sallyport/proxy"
+	"sallyport/socket"
+)
+
+// fleet is the tunnels of the process. Its roster is a list that does not change: what changes the fleet puts another in its
+// place, so that whoever reads it waits for nobody.
+//
+// Where the tunnels come from a file, the fleet is tolerant: one that cannot be started, or fails, is tried again, and the
+// others run. A single one that an operator has written on a command line ends the process.
+type fleet struct {
+	log      *slog.Logger
+	metrics  *metrics.Metrics // nil when nothing would read them
+	gate     *proxy.Gate
+	start    *config.Sidecar // what the process has started with
+	tolerant bool
+	report   func(error) // takes the failure of a listener that nothing else can be done about
+
+	roster  atomic.Pointer[[]*member] // in the order of the configuration, those that are removed last
+	changed chan part                 // those that have something to be reloaded
+
+	mu       sync.Mutex
+	config   *config.Sidecar // what it is by now
+	closed   bool            // nothing is started any more
+	leaving  map[*tunnel]*ledger
+	ledgers  map[string]*ledger
+	foremost *tunnel  // see first
+	warned   []string // the keys of settings that take a restart
+
+	ctx     context.Context // ends with the last reload
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+}
+
+func newFleet(c *config.Sidecar, m *metrics.Metrics, log *slog.Logger, report func(error)) *fleet {
+	f := &fleet{
+		log: log, metrics: m, gate: proxy.NewGate(gateWidth()), start: c, config: c, tolerant: c.File != nil, report: report,
+		changed: make(chan part), leaving: make(map[*tunnel]*ledger), ledgers: make(map[string]*ledger),
+	}
+	f.ctx, f.cancel = context.WithCancel(context.Background())
+	f.roster.Store(new([]*member))
+	return f
+}
+
+// gateWidth is how many handshakes may compute at a time: a processor is left to the established connections, where there is
+// more than one.
+func gateWidth() int {
+	return max(1, runtime.GOMAXPROCS(0)-1)
+}
+
+// members are all of them now.
+func (f *fleet) members() []*member { return *f.roster.Load() }
+
+// tunnels are those that run now.
+func (f *fleet) tunnels() []*tunnel {
+	var all []*tunnel
+	for _, m := range f.members() {
+		if m.tunnel != nil && !m.removed {
+			all = append(all, m.tunnel)
+		}
+	}
+	return all
+}
+
+// parts are those that can be reloaded, or started.
+func (f *fleet) parts() []part {
+	var all []part
+	for _, m := range f.members() {
+		if m.accepts() {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// first is the first tunnel that has a certificate to show, which is what the status port shows; without one, the last that
+// was. Nil: there never was one.
+func (f *fleet) first() *tunnel {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, t := range f.tunnels() {
+		if !t.config.SendsNoCertificate() {
+			f.foremost = t
+			break
+		}
+	}
+	return f.foremost
+}
+
+// build puts a tunnel together that is to have a ledger.
+func (f *fleet) build(ctx context.Context, c *config.Tunnel, l *ledger) (*tunnel, error) {
+	t, err := newTunnel(ctx, c, f.start, f.gate, f.log)
+	if err != nil {
+		return nil, err
+	}
+	t.server.LastID = &l.lastID
+	return t, nil
+}
+
+// builders is how many tunnels are put together at a time: it may mean to wait for a disk, or for DNS.
+const builders = 8
+
+// each calls build for all of n, several at a time.
+func each(n int, build func(i int)) {
+	var all sync.WaitGroup
+	turn := make(chan struct{}, builders)
+	for i := range n {
+		turn <- struct{}{}
+		all.Go(func() {
+			defer func() { <-turn }()
+			build(i)
+		})
+	}
+	all.Wait()
+}
+
+// load puts together all tunnels that the process starts with. It opens no listener.
+func (f *fleet) load(ctx context.Context) error {
+	members := make([]*member, len(f.config.Tunnels))
+	for i := range members {
+		c := &f.config.Tunnels[i]
+		members[i] = &member{fleet: f, config: c, ledger: f.ledgerOf(c.Name)}
+	}
+	each(len(members), func(i int) {
+		m := members[i]
+		m.tunnel, m.fault = f.build(ctx, m.config, m.ledger)
+		m.fault = m.config.Origin.Locate(m.fault)
+	})
+	f.roster.Store(&members)
+	for _, m := range members {
+		m.measure(f.metrics)
+	}
+	return f.judge()
+}
+
+// listen opens the listeners of all that were put together.
+func (f *fleet) listen(ctx context.Context, activation *socket.Activation) ([]place, error) {
+	var places []place
+	for _, m := range f.members() {
+		if m.tunnel == nil {
+			continue
+		}
+		err := m.tunnel.listen(ctx, activation)
+		if err == nil {
+			at := m.tunnel.place()
+			if err = distinct(append(slices.Clone(places), at)); err == nil {
+				places = append(places, at)
+				continue
+			}
+		}
+		m.fault = m.config.Origin.Locate(errors.Join(err, m.tunnel.close()))
+		m.tunnel = nil
+		m.measure(f.metrics)
+	}
+	return places, f.judge()
+}
+
+// judge is the error of a start that comes to nothing: one is enough, unless the fleet is tolerant; then it takes all.
+func (f *fleet) judge() error {
+	var errs []error
+	for _, m := range f.members() {
+		if m.fault != nil {
+			errs = append(errs, m.fault)
+		}
+	}
+	if f.tolerant && len(errs) < len(f.members()) {
+		return nil
+	}
+	return errors.Join(errs...)
+}
+
+// run has all that is there serve.
+func (f *fleet) run() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, m := range f.members() {
+		if m.tunnel != nil {
+			f.serve(m)
+		} else {
+			f.log.Error("a tunnel does not start; it is tried again", "tunnel", m.name(), "error", m.fault)
+		}
+	}
+}
+
+// serve has a member accept connections. f.mu is held.
+func (f *fleet) serve(m *member) {
+	t, ln := m.tunnel, m.tunnel.listener
+	m.ledger.add(t.server)
+	f.running.Go(func() {
+		if err := t.serve(ln); err != nil {
+			f.lost(m, err)
+		}
+	})
+	var ctx context.Context
+	ctx, m.unwatch = context.WithCancel(f.ctx)
+	f.watch(ctx, m)
+	attrs := []any{"tunnel", m.config.Name, "mode", string(m.config.Mode), "listen", found(m.config.Listen, ln), "target", m.config.Target.String()}
+	if !m.config.Proxy.IsZero() {
+		attrs = append(attrs, "proxy", m.config.Proxy.String())
+	}
+	f.log.Info("listening", attrs...)
+}
+
+// watch has a part reloaded when there is something new for it, until the context ends.
+func (f *fleet) watch(ctx context.Context, p part) {
+	if news := p.news(); news != nil {
+		f.running.Go(func() { passOn(ctx, p, news, f.changed) })
+	}
+}
+
+// lost is what becomes of a member whose listener has failed.
+func (f *fleet) lost(m *member, err error) {
+	if !f.tolerant {
+		f.report(err)
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := slices.Index(f.members(), m)
+	if f.closed || i < 0 || !m.accepts() {
+		return
+	}
+	err = m.config.Origin.Locate(err)
+	f.log.Error("a tunnel has failed; it is tried again", "tunnel", m.name(), "error", err)
+	heir := &member{fleet: f, config: m.config, ledger: m.ledger, fault: err}
+	f.replace(m, heir)
+	f.release(m)
+	f.running.Go(func() {
+		select {
+		case f.changed <- heir:
+		case <-f.ctx.Done():
+		}
+	})
+}
+
+// replace puts one member in the place of another. f.mu is held.
+func (f *fleet) replace(m, heir *member) {
+	next := slices.Clone(f.members())
+	next[slices.Index(next, m)] = heir
+	f.roster.Store(&next)
+	heir.measure(f.metrics)
+}
+
+// retry tries to start a member that does not run.
+func (f *fleet) retry(ctx context.Context, m *member) error {
+	t, err := f.build(ctx, m.config, m.ledger)
+	if err != nil {
+		m.failed(m.config.Origin.Locate(err))
+		return err
+	}
+	if err := f.admit(ctx, m, t); err != nil {
+		err = errors.Join(err, t.close())
+		m.failed(m.config.Origin.Locate(err))
+		return err
+	}
+	return nil
+}
+
+// admit has a tunnel serve in the place of a member that has none.
+func (f *fleet) admit(ctx context.Context, m *member, t *tunnel) error {
+	if err := t.listen(ctx, nil); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if f.closed || !slices.Contains(f.members(), m) {
+		return t.close() // it is not wanted any more
+	}
+	places := []place{t.place()}
+	for _, other := range f.members() {
+		if other.tunnel != nil && other.accepts() {
+			places = append([]place{other.tunnel.place()}, places...)
+		}
+	}
+	if err := distinct(places); err != nil {
+		return err
+	}
+	heir := &member{fleet: f, config: m.config, ledger: m.ledger, tunnel: t}
+	f.replace(m, heir)
+	f.serve(heir)
+	return nil
+}
+
+// ledgerOf is the ledger of a name. f.mu is held, or nothing runs yet.
+func (f *fleet) ledgerOf(name string) *ledger {
+	l := f.ledgers[name]
+	if l == nil {
+		l = new(ledger)
+		f.ledgers[name] = l
+	}
+	return l
+}
+
+// close lets go of all tunnels, whose connections have ended or been cut.
+func (f *fleet) close() error {
+	f.cancel()
+	var errs []error
+	for _, m := range f.members() {
+		if m.tunnel != nil && !m.removed {
+			errs = append(errs, m.tunnel.close())
+		}
+	}
+	f.running.Wait()
+	return errors.Join(errs...)
+}
+
+// place is where the tunnel listens.
+func (t *tunnel) place() place {
+	return place{"--listen " + t.config.Listen.String(), t.listener.Addr()}
+}
