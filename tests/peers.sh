@@ -15,6 +15,9 @@ peers='
 gcc                                       gcc
 /usr/include/stdlib.h                     libc6-dev
 git                                       git
+jq                                        jq
+python3                                   python3
+socat                                     socat
 curl                                      curl
 ip                                        iproute2
 ss                                        iproute2
