@@ -59,26 +59,29 @@ func parseDocument(text []byte) (*yaml.Node, place, error) {
 	case errors.Is(err, io.EOF):
 		return nil, start, errors.New("empty; it needs a list of tunnels")
 	case err != nil:
-		return syntaxError(err)
+		return syntaxError(err, text)
 	}
 	var second yaml.Node
 	switch err := loader.Load(&second); {
 	case errors.Is(err, io.EOF):
 		return document.Content[0], start, nil
 	case err != nil:
-		return syntaxError(err)
+		return syntaxError(err, text)
 	}
 	return nil, placeOf(&second), errors.New("a second document; a configuration file holds one, without --- in it")
 }
 
 // syntaxError is what the library says of a text that is no YAML, without its
 // name and the name of the stage that it had come to.
-func syntaxError(err error) (*yaml.Node, place, error) {
+func syntaxError(err error, file []byte) (*yaml.Node, place, error) {
 	failure, ok := errors.AsType[*yaml.LoadError](err)
 	if !ok {
 		return nil, place{1, 1}, fmt.Errorf("not YAML: %w", err)
 	}
 	text := failure.Message
+	if at := failure.Mark.Index; at < len(file) && file[at] == '\t' {
+		text += ": a tab; indent with blanks"
+	}
 	if failure.ContextMsg != "" {
 		text = failure.ContextMsg + ": " + text
 	}

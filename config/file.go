@@ -70,10 +70,12 @@ func (f *file) process(d *draft, root *yaml.Node) {
 	var defaults []entry
 	var tunnels *yaml.Node
 	for _, e := range f.entries(root, "a configuration file is a mapping, with tunnels and more") {
-		switch e.name {
-		case keyDefaults:
+		switch {
+		case f.full():
+			return
+		case e.name == keyDefaults:
 			defaults = f.defaults(e.value)
-		case keyTunnels:
+		case e.name == keyTunnels:
 			tunnels = target(e.value)
 		default:
 			f.processKey(d, e)
@@ -117,7 +119,10 @@ func (f *file) processKey(d *draft, e entry) {
 func (f *file) defaults(n *yaml.Node) []entry {
 	var kept []entry
 	for _, e := range f.entries(n, keyDefaults+" is a mapping of keys that tunnels have") {
-		if e.name == keyName || e.name == keyMode {
+		switch {
+		case f.full():
+			return kept
+		case e.name == keyName || e.name == keyMode:
 			f.fault(placeOf(e.key), "%s: each tunnel has its own; put it there", e.name)
 			continue
 		}
@@ -160,7 +165,10 @@ func (f *file) tunnel(n *yaml.Node, defaults []entry) {
 	}
 	removed := make(map[string]bool)
 	for _, e := range entries {
-		if e.name == keyName || e.name == keyMode {
+		switch {
+		case f.full():
+			return
+		case e.name == keyName || e.name == keyMode:
 			continue
 		}
 		s := findKey(e.name, command.set)
@@ -205,7 +213,7 @@ func (f *file) mode(at place, entries []entry) *command {
 		return findCommand(text)
 	}
 	if ok {
-		f.fault(placeOf(e.key), "%s %q: no such mode; write server or client", keyMode, text)
+		f.fault(placeOf(e.key), "%s %q: no such mode; write server or client", keyMode, target(e.value).Value)
 	}
 	return nil
 }
@@ -223,7 +231,7 @@ func (f *file) name(at place, entries []entry) string {
 	}
 	here := placeOf(e.key)
 	if _, err := parseTunnelName(text); err != nil {
-		f.fault(here, "%s %q: %w", keyName, text, err)
+		f.fault(here, "%s %q: %w", keyName, target(e.value).Value, err)
 		return ""
 	}
 	if first, taken := f.names[text]; taken {
@@ -391,7 +399,7 @@ func (f *file) unknown(e entry, here commandSet, d *draft) {
 	near := ""
 	if alias != nil && findKey(alias.name, here) != nil {
 		near = alias.name
-	} else if !f.full() {
+	} else {
 		near = nearest(strings.ToLower(e.name), keyNames(here))
 	}
 	if near != "" {
