@@ -62,6 +62,10 @@ test-full: peers ## run the long variants of the tests, and the fuzz targets
 fuzz: ## run every fuzz target for a minute (FUZZTIME=10s: for that)
 	tests/fuzz.sh $(or $(FUZZTIME),60s)
 
+.PHONY: schema
+schema: ## write docs/config.schema.json anew, from the settings
+	go run . --config-schema > docs/config.schema.json
+
 .PHONY: peers
 peers: ## install the programs that the tests run against (as root, with apt-get)
 	tests/peers.sh

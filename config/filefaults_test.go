@@ -45,13 +45,16 @@ func indented(keys []string) string {
 	return text
 }
 
-func TestFaultsOfAFile(t *testing.T) {
-	t.Parallel()
+// fileFault is a file that something is wrong with, and what is told of it.
+type fileFault struct {
+	name, text string
+	want       []string
+}
+
+// fileFaults has every kind of fault that a file can have.
+func fileFaults() []fileFault {
 	const other = "- {name: other, mode: client, listen: 'localhost:1', target: 'a:2', keystore: k"
-	tests := []struct {
-		name, text string
-		want       []string
-	}{
+	return []fileFault{
 		// Not a configuration file
 		{"empty", "", []string{"1:1: empty; it needs a list of tunnels"}},
 		{"a comment alone", "# soon\n", []string{"1:1: empty; it needs a list of tunnels"}},
@@ -170,7 +173,11 @@ func TestFaultsOfAFile(t *testing.T) {
 		{"from a wrong value", strings.Replace(server("allow-all: true"), ":8443", "8443", 1), []string{`4:3: listen "8443": no port; write HOST:PORT, or unix:PATH for a UNIX socket`}},
 		{"from a wrong default", "defaults: {allow-cn: ['']}\n" + server(), []string{`1:23: allow-cn "": empty value; leave it out to set nothing`}},
 	}
-	for _, tt := range tests {
+}
+
+func TestFaultsOfAFile(t *testing.T) {
+	t.Parallel()
+	for _, tt := range fileFaults() {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			got := faultsOf(t, tt.text)

@@ -68,8 +68,9 @@ func tunnelSchema() object {
 	keys := make(object)
 	keys[keyName] = object{"description": "What logs and metrics call it; no two are called the same.", "anyOf": []object{{"type": "string", "pattern": tunnelName.String()}, schemaReference}}
 	keys[keyMode] = object{"description": "Where TLS is: server accepts it, client speaks it to the target.", "anyOf": []object{{"enum": []Mode{Server, Client}}, schemaReference}}
-	for name, key := range keyProperties(inTunnel) {
-		keys[name] = object{"anyOf": []any{key, object{"type": "null"}}} // which takes a default away
+	for name := range keyProperties(inTunnel) {
+		key := object{"$ref": "#/properties/" + keyDefaults + "/properties/" + name}
+		keys[name] = object{"anyOf": []object{key, {"type": "null"}}} // which takes a default away
 	}
 	return object{
 		"type":                 "object",
@@ -115,7 +116,7 @@ func (s *setting) schema() object {
 		one = object{"anyOf": []object{{"enum": s.choices}, schemaReference}}
 	case s.value == "DURATION":
 		one = object{"$ref": "#/$defs/duration"}
-	case s.value == "N" || s.value == "PORT":
+	case s.value == "N" || s.value == "PORT" || s.value == "BYTES":
 		one = object{"$ref": "#/$defs/count"}
 	}
 	if s.repeats {
