@@ -17,7 +17,7 @@ func idle(size int) func(context.Context, *site, measure) (sample, error) {
 			return sample{}, err
 		}
 		cancel()
-		before, err := restingMemory(ctx, s, m.time)
+		before, err := restingMemory(ctx, s)
 		if err != nil {
 			return sample{}, err
 		}
@@ -26,7 +26,7 @@ func idle(size int) func(context.Context, *site, measure) (sample, error) {
 		if err := hold(held, s, m.conns, size); err != nil {
 			return sample{}, err
 		}
-		after, err := restingMemory(ctx, s, m.time)
+		after, err := restingMemory(ctx, s)
 		return sample{value: float64(after-before) / 1024 / float64(m.conns)}, err
 	}
 }
@@ -52,25 +52,28 @@ func hold(ctx context.Context, s *site, connections, size int) error {
 	return group.Wait()
 }
 
-// restingMemory waits until the contestant's memory has not changed by a hundredth for a quarter of a while, or the while is
-// over, and returns how much it is.
-func restingMemory(ctx context.Context, s *site, while time.Duration) (int64, error) {
-	const looks = 20
+// A contestant may need a while to let go of what it needed for the work alone.
+const (
+	restingTime  = 3 * time.Second        // for which its memory must not have changed by a hundredth
+	restingLimit = 10 * time.Second       // after which it is taken as it is
+	restingLook  = 100 * time.Millisecond // between two looks
+)
+
+// restingMemory waits until the contestant's memory rests, and returns how much it is.
+func restingMemory(ctx context.Context, s *site) (int64, error) {
 	var last int64
-	for same, n := 0, 0; same < looks/4 && n < looks; n++ {
-		if err := pause(ctx, while/looks); err != nil {
+	began := time.Now()
+	for since := began; time.Since(since) < restingTime && time.Since(began) < restingLimit; {
+		if err := pause(ctx, restingLook); err != nil {
 			return 0, err
 		}
 		now, err := s.memory()
 		if err != nil {
 			return 0, err
 		}
-		if change := now - last; change < 0 && -change > now/100 || change > now/100 {
-			same = 0
-		} else {
-			same++
+		if change := max(now-last, last-now); change > now/100 {
+			since, last = time.Now(), now
 		}
-		last = now
 	}
 	return last, nil
 }
