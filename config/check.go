@@ -101,12 +101,13 @@ func (d *draft) checkAddresses() error {
 	if t.Listen.IsZero() {
 		missing = append(missing, errors.New("--listen: missing; say where to accept, as HOST:PORT or unix:PATH"))
 	}
-	if t.Target.IsZero() {
+	if t.Target.IsZero() && len(d.routes) == 0 {
 		missing = append(missing, errors.New("--target: missing; say where to forward, as HOST:PORT or unix:PATH"))
 	}
 	switch {
 	case len(missing) > 0:
 		return errors.Join(missing...)
+	case t.Target.IsZero(): // its routes have theirs
 	case t.Listen == t.Target:
 		return fmt.Errorf("%s and %s: both are %s, so that connections would go round in circles; change one", d.name("listen"), d.name("target"), t.Listen)
 	case t.Mode == Server && t.Target.Network() == "tcp" && t.Target.Host() == "" && !d.unsafeTarget:
@@ -167,7 +168,7 @@ func (d *draft) checkAccess() error {
 	switch {
 	case t.DisableAuthentication && len(given) > 0:
 		return fmt.Errorf("%s and %s: without client certificates there is nobody to choose from; give one or the other", d.name("disable-authentication"), strings.Join(given, ", "))
-	case len(given) == 0 && !t.DisableAuthentication:
+	case len(given) == 0 && !t.DisableAuthentication && !d.servesRoutesAlone():
 		return fmt.Errorf("nobody may connect: give %s", either(offered))
 	}
 	return nil
@@ -196,6 +197,9 @@ func (d *draft) checkTLS() error {
 		return fmt.Errorf("%s and %s: a target that speaks %s answers no GET; drop the second", d.name("starttls"), d.name("target-status"), t.StartTLS)
 	case acme.Name != "" && (acme.ALPNPort == 0 || acme.ALPNPort == t.Listen.Port()):
 		return fmt.Errorf("%s and %s: the CA expects TLS from the first byte on --listen; name another port with --auto-acme-alt-tls-alpn-port, or get the certificate in another way", d.name("starttls"), d.name("auto-acme-cert"))
+	}
+	if t.DisableTLS && len(d.routes)+len(d.identities) > 0 {
+		return fmt.Errorf("%s: without TLS nobody asks for a server name, and nobody is shown a certificate; leave out %s and %s", d.name("disable-tls"), keyRoutes, keyIdentities)
 	}
 	if t.TLS.TicketKeys != "" && !t.TLS.Resumption {
 		return fmt.Errorf("%s and --no-resumption: without resumption there are no tickets; give one or the other", d.name("session-ticket-keys"))
@@ -248,6 +252,9 @@ func (d *draft) withoutIdentity() string {
 	if d.tunnel.DisableTLS {
 		return d.name("disable-tls")
 	}
+	if d.servesRoutesAlone() {
+		return "certificates of " + keyRoutes + " alone"
+	}
 	return d.name("disable-authentication")
 }
 
@@ -266,7 +273,8 @@ func (d *draft) checkServerName() error {
 }
 
 func (d *draft) checkRevocation() error {
-	if d.tunnel.CloseRevoked && len(d.tunnel.CRLs) == 0 {
+	listed := slices.ContainsFunc(d.routes, func(r *draft) bool { return len(r.tunnel.CRLs) > 0 })
+	if d.tunnel.CloseRevoked && len(d.tunnel.CRLs) == 0 && !listed {
 		return fmt.Errorf("%s: needs --crl, which says who is revoked", d.name("crl-close-revoked"))
 	}
 	return nil

@@ -11,6 +11,8 @@ const (
 	inStatus
 	inNetstat
 	inRun
+	inRoute    // of a tunnel in a file
+	inIdentity // a further one of a tunnel or a route in a file
 
 	inTunnel     = inServer | inClient
 	inProcess    = inTunnel | inRun // what belongs to a process, whatever tunnels it has

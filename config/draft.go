@@ -41,6 +41,11 @@ type draft struct {
 	texts      map[string][]Secret     // of what belongs to the process, as it was given
 	origin     *Origin
 	broken     []string // settings that there was something wrong with
+
+	// Of a tunnel in a file, and of a route of one.
+	serverNames []string
+	routes      []*draft
+	identities  []*draft
 }
 
 func newDraft(c *command) *draft {

@@ -21,6 +21,9 @@ const (
 	keyTunnels  = "tunnels"
 	keyName     = "name"
 	keyMode     = "mode"
+
+	keyRoutes     = "routes"     // of a tunnel
+	keyIdentities = "identities" // of a tunnel or a route
 )
 
 // file is a configuration file that is being read.
@@ -29,6 +32,7 @@ type file struct {
 	env     func(string) (string, bool)
 	values  int // read so far
 	names   map[string]place
+	nested  int // routes and identities read so far
 	faults  []fault
 	tunnels []*draft
 	shared  draft // takes note of what is wrong with defaults
@@ -160,7 +164,7 @@ func (f *file) tunnel(n *yaml.Node, defaults []entry) {
 	t := newDraft(command)
 	t.origin = origin
 	t.tunnel.Origin = origin
-	if t.tunnel.Name = f.name(origin.whole, entries); t.tunnel.Name != "" {
+	if t.tunnel.Name = f.name(origin.whole, entries, "tunnel", f.names); t.tunnel.Name != "" {
 		origin.about = fmt.Sprintf("tunnel %s: ", t.tunnel.Name)
 	}
 	removed := make(map[string]bool)
@@ -169,6 +173,8 @@ func (f *file) tunnel(n *yaml.Node, defaults []entry) {
 		case f.full():
 			return
 		case e.name == keyName || e.name == keyMode:
+			continue
+		case f.nest(t, e):
 			continue
 		}
 		s := findKey(e.name, command.set)
@@ -218,11 +224,12 @@ func (f *file) mode(at place, entries []entry) *command {
 	return nil
 }
 
-// name is what a tunnel is called, or "".
-func (f *file) name(at place, entries []entry) string {
+// name is what a tunnel or a route is called, or "". Names has those that are
+// taken.
+func (f *file) name(at place, entries []entry, what string, names map[string]place) string {
 	e := find(entries, keyName)
 	if e == nil {
-		f.fault(at, "%s: missing; logs and metrics tell tunnels apart by it", keyName)
+		f.fault(at, "%s: missing; logs and metrics tell %ss apart by it", keyName, what)
 		return ""
 	}
 	text, ok := f.text(*e, keyName)
@@ -230,15 +237,15 @@ func (f *file) name(at place, entries []entry) string {
 		return ""
 	}
 	here := placeOf(e.key)
-	if _, err := parseTunnelName(text); err != nil {
-		f.fault(here, "%s %q: %w", keyName, target(e.value).Value, err)
+	if !tunnelName.MatchString(text) {
+		f.fault(here, "%s %q: %w", keyName, target(e.value).Value, wrongName(what))
 		return ""
 	}
-	if first, taken := f.names[text]; taken {
-		f.fault(here, "%s %q: the tunnel in line %d has that name; choose another", keyName, text, first.line)
+	if first, taken := names[text]; taken {
+		f.fault(here, "%s %q: the %s in line %d has that name; choose another", keyName, text, what, first.line)
 		return ""
 	}
-	f.names[text] = here
+	names[text] = here
 	return text
 }
 
@@ -381,8 +388,15 @@ func findKey(name string, commands commandSet) *setting {
 // keyNames are the keys that there are where those of commands are.
 func keyNames(commands commandSet) []string {
 	names := []string{keyName, keyMode}
-	if commands == inRun {
+	switch commands {
+	case inRun:
 		names = []string{keyDefaults, keyTunnels}
+	case inServer:
+		names = append(names, keyRoutes, keyIdentities)
+	case inRoute:
+		names = []string{keyName, keyIdentities}
+	case inIdentity:
+		names = nil
 	}
 	for i := range settings {
 		if s := &settings[i]; findKey(s.name, commands) == s {
@@ -414,6 +428,10 @@ func (f *file) unknown(e entry, here commandSet, d *draft) {
 		f.fault(at, "key %s: belongs to a tunnel; put it into one of %s, or into %s for all", elsewhere, keyTunnels, keyDefaults)
 	case here != inRun && findKey(e.name, inRun) != nil:
 		f.fault(at, "key %s: belongs to the process; put it at the top level", elsewhere)
+	case (here == inRoute || here == inIdentity) && findKey(e.name, inServer) != nil:
+		f.fault(at, "key %s: is for the whole tunnel; put it there", elsewhere)
+	case here == inClient && (e.name == keyRoutes || e.name == keyIdentities):
+		f.fault(at, "key %s: has a meaning in server mode alone; leave it out", elsewhere)
 	case here == inServer && findKey(e.name, inClient) != nil:
 		f.fault(at, "key %s: has a meaning in client mode alone; leave it out", elsewhere)
 	case here == inClient && findKey(e.name, inServer) != nil:
@@ -456,11 +474,9 @@ func (d *draft) finishFile() error {
 		if err := t.setDefaults(); err != nil {
 			return err
 		}
-		for _, err := range t.checkTunnel(d) {
-			if text := err.Error(); !namesAny(text, slices.Concat(t.broken, f.shared.broken, d.broken)) {
-				f.faults = append(f.faults, t.origin.fault(text))
-			}
-		}
+		faults := t.checkTunnel(d)
+		f.judge(t, faults, f.shared.broken, d.broken)
+		f.finishRoutes(t, faults)
 		d.sidecar.Tunnels = append(d.sidecar.Tunnels, t.tunnel)
 	}
 	f.checkListeners()
@@ -474,6 +490,16 @@ func (d *draft) finishFile() error {
 	}
 	d.sidecar.File = &File{Path: f.path, Origin: d.origin, read: d.again, texts: d.texts}
 	return nil
+}
+
+// judge takes down what was found wrong with a draft, but for what follows from
+// settings that have been found wrong before: its own, or those in broken.
+func (f *file) judge(d *draft, faults []error, broken ...[]string) {
+	for _, err := range faults {
+		if text := err.Error(); !namesAny(text, slices.Concat(append(broken, d.broken)...)) {
+			f.faults = append(f.faults, d.origin.fault(text))
+		}
+	}
 }
 
 // checkListeners wants no two tunnels to listen at one place.

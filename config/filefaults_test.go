@@ -72,6 +72,47 @@ func fileFaults() []fileFault {
 		{"a tunnel as text", "tunnels: [web]\n", []string{"1:11: a tunnel is a mapping, with name, mode, listen, target and more; this is a single value"}},
 		{"too many tunnels", "tunnels: [" + strings.Repeat("a,", maxTunnels+1) + "]\n", []string{"1:10: tunnels: 4097 of them, and one process has room for 4096"}},
 
+		// Routes and identities
+		{"a route that is wrong in many ways", routed("{name: default, server-name: a.test, target: 'far.example.com:80', keystore: k, cert: c, listen: ':1', alow-cn: x}"), []string{
+			"10:5: tunnel web: more than one identity: keystore (line 10), cert (line 10); give one of them",
+			`10:6: name "default": is what the tunnel's own settings are called; choose another`,
+			"10:42: target far.example.com:80: would carry plaintext to another machine; use localhost, 127.0.0.1, [::1] or unix:PATH, or add unsafe-target: true",
+			`10:94: key "listen": is for the whole tunnel; put it there`,
+			`10:108: unknown key "alow-cn"; did you mean allow-cn?`,
+		}},
+		{"routes in client mode", client("routes: []"), []string{`7:3: key "routes": has a meaning in server mode alone; leave it out`}},
+		{"no routes", server("allow-all: true", "routes: []"), []string{"8:3: routes: empty; leave it out"}},
+		{"routes as a mapping", server("allow-all: true", "routes: {name: a}"), []string{"8:3: routes: takes a list, and this is a mapping; write - in front of each"}},
+		{"a route as text", server("allow-all: true", "routes: [a]"), []string{"8:12: a route is a mapping, with name, server-name, target and more; this is a single value"}},
+		{"a route without a name", routed("{server-name: a.test}"), []string{"10:5: name: missing; logs and metrics tell routes apart by it"}},
+		{"two routes of one name", routed("{name: a, server-name: a.test}", "{name: a, server-name: b.test}"), []string{`11:6: name "a": the route in line 10 has that name; choose another`}},
+		{"a name of two routes", routed("{name: a, server-name: [a.test, b.test]}", "{name: b, server-name: B.test}"), []string{
+			"11:15: server-name: b.test is of route a in line 10 too; a name leads one way",
+		}},
+		{"a route for nobody", routed("{name: a}"), []string{"10:5: tunnel web: route a: server-name: missing; say which names of clients the route is for, such as shop.example.com or *.example.com"}},
+		{"a server name that is none", routed("{name: a, server-name: 'a.*.test'}"), []string{`10:15: server-name "a.*.test": an asterisk stands for the whole first label alone, as in *.example.com`}},
+		{"a route to elsewhere", routed("{name: a, server-name: a.test, target: 'far.example.com:80'}"), []string{
+			"10:36: target far.example.com:80: would carry plaintext to another machine; use localhost, 127.0.0.1, [::1] or unix:PATH, or add unsafe-target: true",
+		}},
+		{"a route with two identities", routed("{name: a, server-name: a.test, cert: c, key: k, keystore: s}"), []string{
+			"10:5: tunnel web: route a: more than one identity: keystore (line 10), cert (line 10) with key (line 10); give one of them",
+		}},
+		{"a route that lets in everybody and somebody", routed("{name: a, server-name: a.test, allow-all: true, allow-cn: x}"), []string{
+			"10:36: allow-all and allow-cn (line 10): the first lets in everybody with a certificate; give one or the other",
+		}},
+		{"a route without a target", "tunnels:\n- name: web\n  mode: server\n  listen: :8443\n  routes: [{name: a, server-name: a.test, keystore: k, allow-all: true}]\n", []string{
+			"5:12: tunnel web: route a: target: missing; say where to forward, as HOST:PORT or unix:PATH",
+		}},
+		{"an identity with two", server("allow-all: true", "identities: [{cert: c, key: k, keystore: s}]"), []string{
+			"8:16: tunnel web: more than one identity: give cert with key, or keystore; the other one is an item of its own",
+		}},
+		{"half a further identity", server("allow-all: true", "identities: [{cert: c}]"), []string{"8:17: cert: needs key too"}},
+		{"an unknown key of an identity", server("allow-all: true", "identities: [{keystore: k, certt: c}]"), []string{`8:30: unknown key "certt"; did you mean cert?`}},
+		{"routes without TLS", server("protocol: http", "disable-tls: true", "unsafe-listen: true", "routes: [{name: a, server-name: a.test}]"), []string{
+			"8:3: disable-tls and keystore (line 6): without TLS there are no certificates, and no handshake; give one or the other",
+			"8:3: disable-tls: without TLS nobody asks for a server name, and nobody is shown a certificate; leave out routes and identities",
+		}},
+
 		// Keys
 		{"an unknown key", server("allow-all: true", "listem: :1"), []string{`8:3: unknown key "listem"; did you mean listen?`}},
 		{"one that is like nothing", server("allow-all: true", "frobnicate: 1"), []string{`8:3: unknown key "frobnicate"; sallyport --config-schema lists all`}},
@@ -311,6 +352,7 @@ func FuzzFile(f *testing.F) {
 	f.Add(leastFile)
 	f.Add(server("allow-cn: [a, ${A}]"))
 	f.Add("tunnels: &t [*t]\n")
+	f.Add(server("allow-all: true", "routes: [{name: a, server-name: ['*.b'], identities: [{keystore: k}], crl: ~}]"))
 	f.Add("defaults: {listen: ~}\ntunnels: [{name: a, mode: client, <<: {}}]\n")
 	if example, err := os.ReadFile("../config.example.yaml"); err == nil {
 		f.Add(string(example))
@@ -321,7 +363,7 @@ func FuzzFile(f *testing.F) {
 		command, err := Parse([]string{"run", "--config", path}, env, &strings.Builder{}, "v1.2.3")
 		if err == nil {
 			for _, u := range command.(*Sidecar).Tunnels {
-				if u.Name == "" || u.Listen.IsZero() || u.Target.IsZero() {
+				if u.Name == "" || u.Listen.IsZero() || u.Target.IsZero() && len(u.Routes) == 0 {
 					t.Errorf("a tunnel without what it needs: %+v", u)
 				}
 			}

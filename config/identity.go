@@ -142,7 +142,7 @@ func (d *draft) checkIdentity() error {
 	if err := d.checkParts(); err != nil {
 		return err
 	}
-	if len(given) == 0 {
+	if len(given) == 0 && !d.servesRoutesAlone() {
 		return fmt.Errorf("no identity: give %s", either(offered))
 	}
 	return nil

@@ -54,7 +54,17 @@ func (f *File) given(s *setting) []Secret {
 
 // Equal tells whether two tunnels are the same, wherever they stand.
 func (t *Tunnel) Equal(other *Tunnel) bool {
-	a, b := *t, *other
-	a.Origin, b.Origin = nil, nil
+	a, b := t.nowhere(), other.nowhere()
 	return reflect.DeepEqual(a, b)
+}
+
+// nowhere is the tunnel without its place in a file.
+func (t *Tunnel) nowhere() Tunnel {
+	out := *t
+	out.Origin = nil
+	out.Routes = slices.Clone(t.Routes)
+	for i := range out.Routes {
+		out.Routes[i].Tunnel = out.Routes[i].Tunnel.nowhere()
+	}
+	return out
 }

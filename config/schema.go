@@ -42,6 +42,8 @@ func configSchema() string {
 		"additionalProperties": false,
 		"$defs": object{
 			"tunnel":    tunnelSchema(),
+			"route":     routeSchema(),
+			"identity":  object{"type": "object", "properties": keyProperties(inIdentity), "additionalProperties": false},
 			"reference": object{"description": "A value that takes something from the environment.", "type": "string", "pattern": `\$\{`},
 			"text":      object{"type": []string{"string", "number"}},
 			"switch":    object{"anyOf": []object{{"type": "boolean"}, schemaReference}},
@@ -72,6 +74,11 @@ func tunnelSchema() object {
 		key := object{"$ref": "#/properties/" + keyDefaults + "/properties/" + name}
 		keys[name] = object{"anyOf": []object{key, {"type": "null"}}} // which takes a default away
 	}
+	keys[keyRoutes] = object{
+		"description": "What becomes of clients that ask for certain names, where it is not what the tunnel does with all.",
+		"type":        "array", "minItems": 1, "items": object{"$ref": "#/$defs/route"},
+	}
+	keys[keyIdentities] = identitiesSchema()
 	return object{
 		"type":                 "object",
 		"properties":           keys,
@@ -81,9 +88,35 @@ func tunnelSchema() object {
 	}
 }
 
+// routeSchema is that of one route.
+func routeSchema() object {
+	keys := keyProperties(inRoute)
+	for _, name := range []string{"cacert", "crl"} {
+		keys[name] = object{"anyOf": []any{keys[name], object{"type": "null"}}} // which takes the tunnel's away
+	}
+	keys[keyName] = object{"description": "What logs and metrics call it; no two of a tunnel are called the same.", "anyOf": []object{{"type": "string", "pattern": tunnelName.String()}, schemaReference}}
+	keys[keyIdentities] = identitiesSchema()
+	return object{
+		"type":                 "object",
+		"properties":           keys,
+		"required":             []string{keyName, "server-name"},
+		"additionalProperties": false,
+	}
+}
+
+func identitiesSchema() object {
+	return object{
+		"description": "Further identities; each client is shown one that fits it.",
+		"type":        "array", "minItems": 1, "items": object{"$ref": "#/$defs/identity"},
+	}
+}
+
 // modeSchema leaves out of a tunnel what only the other mode has.
 func modeSchema(mode Mode, own, other commandSet) object {
 	foreign := make(object)
+	if mode == Client {
+		foreign[keyRoutes], foreign[keyIdentities] = false, false
+	}
 	for name := range keyProperties(other) {
 		if findKey(name, own) == nil {
 			foreign[name] = false

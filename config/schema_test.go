@@ -95,6 +95,8 @@ func TestSchemaRefusesWhatItCanSee(t *testing.T) {
 		"half an identity", "two identities", "one by default", "what excludes each other", "a target elsewhere",
 		"a switch that is on by default", "one address of two tunnels", "and of the status port", "what needs a status port", "HTTPS without an identity",
 		"what is missing", "from a wrong value", "from a wrong default",
+		"two routes of one name", "a name of two routes", "a server name that is none", "a route to elsewhere", "a route with two identities",
+		"a route that lets in everybody and somebody", "a route without a target", "an identity with two", "half a further identity", "routes without TLS",
 	}
 	schema := compiled(t)
 	for _, tt := range fileFaults() {

@@ -36,7 +36,7 @@ var settings = []setting{
 		set:  one(func(d *draft) *socket.Address { return &d.netstat.Listen }, parsePortOrAddress),
 	},
 	{
-		name: "target", commands: inTunnel, group: groupAddresses, value: "ADDR",
+		name: "target", commands: inTunnel | inRoute, group: groupAddresses, value: "ADDR",
 		help: "where to forward: HOST:PORT, [IPv6]:PORT or unix:PATH",
 		set:  one(func(d *draft) *socket.Address { return &d.tunnel.Target }, socket.ParseAddress),
 	},
@@ -46,7 +46,7 @@ var settings = []setting{
 		set:  one(func(d *draft) *Protocol { return &d.tunnel.Protocol }, parseProtocol),
 	},
 	{
-		name: "unsafe-target", commands: inServer, group: groupAddresses,
+		name: "unsafe-target", commands: inServer | inRoute, group: groupAddresses,
 		help: "let --target be on another machine, in plaintext",
 		set:  one(func(d *draft) *bool { return &d.unsafeTarget }, parseSwitch),
 	},
@@ -108,27 +108,27 @@ var settings = []setting{
 
 	// Identity and trust
 	{
-		name: "keystore", commands: inTunnel, group: groupIdentity, value: "PATH", env: []string{"KEYSTORE_PATH"},
+		name: "keystore", commands: inTunnel | inRoute | inIdentity, group: groupIdentity, value: "PATH", env: []string{"KEYSTORE_PATH"},
 		help: "file with certificate chain and key: PEM, PKCS#12, JKS or JCEKS",
 		set:  one(func(d *draft) *string { return &d.tunnel.Identity.Keystore }, parsePath),
 	},
 	{
-		name: "storepass-file", commands: inTunnel, group: groupIdentity, value: "PATH",
+		name: "storepass-file", commands: inTunnel | inRoute | inIdentity, group: groupIdentity, value: "PATH",
 		help: "file with the password of a keystore or an encrypted key",
 		set:  one(func(d *draft) *string { return &d.tunnel.Identity.PasswordFile }, parsePath),
 	},
 	{
-		name: "storepass", commands: inTunnel | inCerts, group: groupIdentity, value: "PASS", env: []string{"KEYSTORE_PASS"}, secret: true,
+		name: "storepass", commands: inTunnel | inCerts | inRoute | inIdentity, group: groupIdentity, value: "PASS", env: []string{"KEYSTORE_PASS"}, secret: true,
 		help: "password of a keystore or an encrypted key; others may see it, so prefer its variable",
 		set:  one(func(d *draft) *Secret { return d.password }, parseSecret),
 	},
 	{
-		name: "cert", commands: inTunnel, group: groupIdentity, value: "PATH", env: []string{"CERT_PATH"},
+		name: "cert", commands: inTunnel | inRoute | inIdentity, group: groupIdentity, value: "PATH", env: []string{"CERT_PATH"},
 		help: "file with the certificate chain; needs --key or --pkcs11-module",
 		set:  one(func(d *draft) *string { return &d.tunnel.Identity.Cert }, parsePath),
 	},
 	{
-		name: "key", commands: inTunnel, group: groupIdentity, value: "PATH", env: []string{"KEY_PATH"},
+		name: "key", commands: inTunnel | inRoute | inIdentity, group: groupIdentity, value: "PATH", env: []string{"KEY_PATH"},
 		help: "file with the private key; needs --cert",
 		set:  one(func(d *draft) *string { return &d.tunnel.Identity.Key }, parsePath),
 	},
@@ -208,12 +208,12 @@ var settings = []setting{
 		set:  each(func(d *draft) *[]string { return &d.tunnel.Identity.AutoTLS.Names }, parseServerName),
 	},
 	{
-		name: "cacert", commands: inTunnel, group: groupIdentity, value: "PATH", env: []string{"CACERT_PATH"},
+		name: "cacert", commands: inTunnel | inRoute, group: groupIdentity, value: "PATH", env: []string{"CACERT_PATH"},
 		help: "file with the CA certificates that peers must chain to; without it, the system's",
 		set:  one(func(d *draft) *string { return &d.tunnel.CACert }, parsePath),
 	},
 	{
-		name: "crl", commands: inTunnel, group: groupIdentity, value: "PATH", repeats: true,
+		name: "crl", commands: inTunnel | inRoute, group: groupIdentity, value: "PATH", repeats: true,
 		help: "file with a revocation list; peers with a revoked certificate in their chain are refused",
 		set:  each(func(d *draft) *[]string { return &d.tunnel.CRLs }, parsePath),
 	},
@@ -254,49 +254,55 @@ var settings = []setting{
 		set:  one(func(d *draft) *string { return &d.query.ServerName }, parseServerName),
 	},
 
+	{
+		name: "server-name", commands: inRoute, group: groupAddresses, value: "NAME", repeats: true,
+		help: "a name that clients of the route ask for when they begin TLS: a DNS name, or a wildcard such as *.example.com",
+		set:  each(func(d *draft) *[]string { return &d.serverNames }, parseNamePattern),
+	},
+
 	// Access
 	{
-		name: "allow-all", commands: inServer, group: groupAccess,
+		name: "allow-all", commands: inServer | inRoute, group: groupAccess,
 		help: "let in every client with a certificate of a trusted CA",
 		set:  one(func(d *draft) *bool { return &d.tunnel.Access.All }, parseSwitch),
 	},
 	{
-		name: "allow-cn", commands: inServer, group: groupAccess, value: "CN", repeats: true,
+		name: "allow-cn", commands: inServer | inRoute, group: groupAccess, value: "CN", repeats: true,
 		help: "let in clients with this common name",
 		set:  each(func(d *draft) *[]string { return &d.tunnel.Access.CommonNames }, parseName),
 	},
 	{
-		name: "allow-ou", commands: inServer, group: groupAccess, value: "OU", repeats: true,
+		name: "allow-ou", commands: inServer | inRoute, group: groupAccess, value: "OU", repeats: true,
 		help: "let in clients with this organizational unit",
 		set:  each(func(d *draft) *[]string { return &d.tunnel.Access.OrganizationalUnits }, parseName),
 	},
 	{
-		name: "allow-dns", aliases: []string{"allow-dns-san"}, commands: inServer, group: groupAccess, value: "NAME", repeats: true,
+		name: "allow-dns", aliases: []string{"allow-dns-san"}, commands: inServer | inRoute, group: groupAccess, value: "NAME", repeats: true,
 		help: "let in clients with this DNS name",
 		set:  each(func(d *draft) *[]string { return &d.tunnel.Access.DNSNames }, parseName),
 	},
 	{
-		name: "allow-uri", aliases: []string{"allow-uri-san"}, commands: inServer, group: groupAccess, value: "PATTERN", repeats: true,
+		name: "allow-uri", aliases: []string{"allow-uri-san"}, commands: inServer | inRoute, group: groupAccess, value: "PATTERN", repeats: true,
 		help: "let in clients with a URI like this: * is one segment, ** the rest",
 		set:  each(func(d *draft) *[]auth.URIPattern { return &d.tunnel.Access.URIs }, auth.ParseURIPattern),
 	},
 	{
-		name: "allow-ip", aliases: []string{"allow-ip-san"}, commands: inServer, group: groupAccess, value: "IP", repeats: true, hidden: true,
+		name: "allow-ip", aliases: []string{"allow-ip-san"}, commands: inServer | inRoute, group: groupAccess, value: "IP", repeats: true, hidden: true,
 		help: "let in clients with this IP address in their certificate",
 		set:  each(func(d *draft) *[]netip.Addr { return &d.tunnel.Access.IPs }, parseIP),
 	},
 	{
-		name: "allow-spki-pin", commands: inServer, group: groupAccess, value: "PIN", repeats: true,
+		name: "allow-spki-pin", commands: inServer | inRoute, group: groupAccess, value: "PIN", repeats: true,
 		help: "let in clients with this public key, whatever else their certificate says: sha256:BASE64, sha384:… or sha512:… of its SubjectPublicKeyInfo",
 		set:  each(func(d *draft) *[]auth.Pin { return &d.tunnel.Access.Pins }, auth.ParsePin),
 	},
 	{
-		name: "allow-policy", commands: inServer, group: groupAccess, value: "BUNDLE",
+		name: "allow-policy", commands: inServer | inRoute, group: groupAccess, value: "BUNDLE",
 		help: "let in clients whom a policy in Rego lets in: an OPA bundle or a .rego file; needs --allow-query",
 		set:  one(func(d *draft) *string { return &d.tunnel.Access.Policy.Path }, parsePath),
 	},
 	{
-		name: "allow-query", commands: inServer, group: groupAccess, value: "QUERY",
+		name: "allow-query", commands: inServer | inRoute, group: groupAccess, value: "QUERY",
 		help: "what to ask that policy, such as data.access.allow",
 		set:  one(func(d *draft) *string { return &d.tunnel.Access.Policy.Query }, parseQuery),
 	},
@@ -346,7 +352,7 @@ var settings = []setting{
 		set:  one(func(d *draft) *string { return &d.tunnel.ServerName }, parseServerName),
 	},
 	{
-		name: "disable-authentication", commands: inServer, group: groupAccess,
+		name: "disable-authentication", commands: inServer | inRoute, group: groupAccess,
 		help: "ask for no client certificate and let everybody in",
 		set:  one(func(d *draft) *bool { return &d.tunnel.DisableAuthentication }, parseSwitch),
 	},

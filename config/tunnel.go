@@ -90,9 +90,10 @@ type Tunnel struct {
 }
 
 // SendsNoCertificate tells whether the tunnel has no certificate to show to
-// anybody: a client that is to send none, or a server that speaks no TLS.
+// anybody: a client that is to send none, a server that speaks no TLS, or one
+// whose Routes have all that there are.
 func (t *Tunnel) SendsNoCertificate() bool {
-	return t.DisableTLS || t.Mode == Client && t.DisableAuthentication
+	return t.DisableTLS || t.Mode == Client && t.DisableAuthentication || len(t.Routes) > 0 && t.Identity.IsZero()
 }
 
 // LogValue is the tunnel for the log: all of it but its secrets.

@@ -1,7 +1,7 @@
 package config
 
 import (
-	"errors"
+	"fmt"
 	"regexp"
 )
 
@@ -10,7 +10,11 @@ var tunnelName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
 func parseTunnelName(text string) (string, error) {
 	if !tunnelName.MatchString(text) {
-		return "", errors.New("not the name of a tunnel; use up to 63 letters, digits, and . _ - after the first")
+		return "", wrongName("tunnel")
 	}
 	return text, nil
+}
+
+func wrongName(what string) error {
+	return fmt.Errorf("not the name of a %s; use up to 63 letters, digits, and . _ - after the first", what)
 }
