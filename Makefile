@@ -86,7 +86,7 @@ check-module:
 
 .PHONY: check-scripts
 check-scripts:
-	@for script in .ci/run tests/*.sh; do sh -n "$$script" || exit 1; done
+	@for script in .ci/run tests/*.sh deploy/packages/*.sh; do sh -n "$$script" || exit 1; done
 
 .PHONY: vet
 vet:
@@ -106,11 +106,11 @@ vulncheck: ## look for known vulnerabilities in what the binary calls (asks vuln
 	esac; exit $$status
 
 .PHONY: check-platforms
-check-platforms: ## build and link for the other systems
+check-platforms: ## build and link for the other systems, as make release does
 	@for platform in $(PLATFORMS); do \
 		echo "building for $$platform"; \
 		export CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/}; \
-		go build ./... && go build -o /dev/null . || exit 1; \
+		go build -trimpath ./... && go build -trimpath -o /dev/null . || exit 1; \
 	done
 
 # What bench compares the benchmarks with: those of the last release. They say
@@ -137,24 +137,51 @@ bench-peers: build ## compare what the work costs with other proxies (GHOSTUNNEL
 	tests/peers.sh bench
 	go run ./bench -sallyport bin/sallyport $(if $(BASELINE),-other $(BASELINE)) $(if $(GHOSTUNNEL),-ghostunnel $(GHOSTUNNEL)) $(BENCHFLAGS)
 
+# Images are docker's format, which alone has a health check; podman and buildah
+# would write another.
+export BUILDAH_FORMAT = docker
+
+# The architecture of the images, and what they begin with: debian:13-slim or
+# alpine:3.22 for one with a shell in it.
+ARCH ?= $(shell go env GOARCH)
+BASE ?= scratch
+
+# What they are made of.
+IMAGE_FILES ?= bin/image
+
 .PHONY: docker
-docker: ## build the container images (DOCKER=podman works too)
-	rm -rf bin/image && mkdir -p bin/image/certs bin/image/etc/ssl/certs
-	cp -L /etc/ssl/certs/ca-certificates.crt bin/image/etc/ssl/certs/ || \
+docker: image-files ## build the container images (DOCKER=podman, ARCH=arm64, BASE=debian:13-slim)
+	$(DOCKER) build --platform linux/$(ARCH) --build-arg TARGETARCH=$(ARCH) --build-arg BASE=$(BASE) \
+		--build-arg VERSION='$(VERSION)' --build-arg REVISION='$(REVISION)' \
+		--tag '$(IMAGE)' --tag sallyport:latest --file Dockerfile '$(IMAGE_FILES)'
+	$(DOCKER) build --platform linux/$(ARCH) --build-arg TARGETARCH=$(ARCH) \
+		--tag sallyport-hello --file docker/hello/Dockerfile '$(IMAGE_FILES)'
+
+.PHONY: image-files
+image-files: ## build what the images are made of, in bin/image (ARCH='amd64 arm64' for both)
+	rm -rf '$(IMAGE_FILES)' && mkdir -p $(IMAGE_FILES)/certs $(IMAGE_FILES)/etc/ssl/certs $(IMAGE_FILES)/licenses
+	cp -L /etc/ssl/certs/ca-certificates.crt $(IMAGE_FILES)/etc/ssl/certs/ || \
 		echo "no CA certificates here: the image trusts nobody without --cacert" >&2
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/image/sallyport .
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/image/hello ./docker/hello
-	$(DOCKER) build --tag '$(IMAGE)' --tag sallyport:latest --file Dockerfile bin/image
-	$(DOCKER) build --tag sallyport-hello --file docker/hello/Dockerfile bin/image
+	cp LICENSE $(IMAGE_FILES)/licenses/
+	for arch in $(ARCH); do \
+		export CGO_ENABLED=0 GOOS=linux GOARCH=$$arch; \
+		go build -trimpath -ldflags '$(LDFLAGS)' -o $(IMAGE_FILES)/linux/$$arch/sallyport . || exit 1; \
+		go build -trimpath -ldflags '-s -w' -o $(IMAGE_FILES)/linux/$$arch/hello ./docker/hello || exit 1; \
+	done
+
+.PHONY: release
+release: ## build archives, packages, SBOMs and checksums of a release in bin/release (PLATFORMS='linux/amd64/v1 …')
+	deploy/packages/release.sh bin/release
 
 # Rules as an object of Kubernetes are the rules, behind its first lines.
 RULES = sallyport.rules.yml:prometheusrule.yaml exporter-front.rules.yml:exporter-front.prometheusrule.yaml
 
 .PHONY: rules
-rules: ## write the alert rules for Prometheus Operator anew from those for Prometheus
+rules: ## write the alert rules for Prometheus Operator, and the chart's, anew from those for Prometheus
 	cd deploy/prometheus && for pair in $(RULES); do \
 		sed -i -e '/^spec:/q' "$${pair#*:}" && \
-		sed -e 's/^\(.\)/  \1/' "$${pair%:*}" >>"$${pair#*:}" || exit 1; \
+		sed -e 's/^\(.\)/  \1/' "$${pair%:*}" >>"$${pair#*:}" && \
+		cp "$${pair%:*}" ../helm/sallyport/files/ || exit 1; \
 	done
 
 .PHONY: clean

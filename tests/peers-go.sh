@@ -4,8 +4,9 @@
 # nothing for those that are there. One that cannot be built is told about; the
 # tests that need it are then skipped.
 #
-#	tests/peers-go.sh       for make test
-#	tests/peers-go.sh full  for make test-full too: SPIRE alone takes minutes
+#	tests/peers-go.sh          for make test
+#	tests/peers-go.sh full     for make test-full too: SPIRE and syft take minutes
+#	tests/peers-go.sh release  for make release, alone
 set -eu
 
 # tests/need_test.go looks here too.
@@ -43,12 +44,26 @@ install_spire() {
 	rm -rf "$scratch"
 }
 
+# install_release: builds what deploy/packages/release.sh runs.
+install_release() {
+	install nfpm github.com/goreleaser/nfpm/v2 v2.45.2 cmd/nfpm
+	install syft github.com/anchore/syft v1.52.0 cmd/syft
+}
+
 missing=
-pebble=github.com/letsencrypt/pebble/v2
-install pebble $pebble v2.10.1 cmd/pebble
-install pebble-challtestsrv $pebble v2.10.1 cmd/pebble-challtestsrv
+case ${1-} in
+release) install_release ;;
+*)
+	pebble=github.com/letsencrypt/pebble/v2
+	install pebble $pebble v2.10.1 cmd/pebble
+	install pebble-challtestsrv $pebble v2.10.1 cmd/pebble-challtestsrv
+	;;
+esac
 if [ "${1-}" = full ]; then
 	install_spire
+	install_release
+	install helm helm.sh/helm/v3 v3.22.0 cmd/helm
+	install kubeconform github.com/yannh/kubeconform v0.8.0 cmd/kubeconform
 fi
 
 if [ -n "$missing" ]; then

@@ -54,6 +54,12 @@ postfix                                   postfix
 x86_64-w64-mingw32-gcc                    gcc-mingw-w64-x86-64
 carbon-cache                              graphite-carbon
 chromium                                  chromium
+podman                                    podman
+runc                                      runc
+busybox                                   busybox-static
+zip                                       zip
+jq                                        jq
+rpm                                       rpm
 "
 fi
 
