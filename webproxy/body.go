@@ -28,6 +28,7 @@ type body struct {
 
 	mu     sync.Mutex
 	closed bool
+	whole  bool
 	failed error // why it did not come to its end
 }
 
@@ -47,7 +48,7 @@ func (b *body) Read(p []byte) (int, error) {
 		n, err = 0, errTooLarge
 		b.fail(err)
 	case err == io.EOF:
-		b.rest()
+		b.complete()
 		removeOurs(b.trailer)
 	case err != nil:
 		b.fail(err)
@@ -57,8 +58,11 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// rest takes the deadline back, which would end what comes next on the connection.
-func (b *body) rest() {
+// complete takes the deadline back, which would end what comes next on the connection.
+func (b *body) complete() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.whole = true
 	if b.patience > 0 {
 		_ = b.deadline(time.Time{})
 	}
@@ -90,7 +94,8 @@ func (b *body) failure() error {
 // wait for a client that waits for us.
 func (b *body) Close() error { return nil }
 
-// end keeps the body from being read after its request is over.
+// end keeps the body from being read after its request is over. Go's server reads some of what is left of it, to spare the
+// connection. It must not wait for that.
 func (b *body) end() {
 	if b == nil {
 		return
@@ -98,9 +103,13 @@ func (b *body) end() {
 	b.stall.end()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.closed {
-		b.closed = true
-		b.rest()
+	b.closed = true
+	switch {
+	case b.whole:
+	case b.failed != nil:
+		_ = b.deadline(time.Unix(1, 0))
+	default:
+		_ = b.deadline(time.Now().Add(quiet))
 	}
 }
 

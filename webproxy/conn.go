@@ -1,13 +1,13 @@
 package webproxy
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 )
@@ -70,26 +70,28 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 
 func connOf(r *http.Request) *conn { return r.Context().Value(connKey{}).(*conn) }
 
-// speaksHTTP2 finds out which HTTP the client speaks: by ALPN, or by how it begins where there is no TLS.
-func (c *conn) speaksHTTP2(limit time.Duration) bool {
+// speaksHTTP2 finds out which HTTP the client speaks: by ALPN, or by how it begins where there is no TLS. An error is that
+// nothing came of which that could be told.
+func (c *conn) speaksHTTP2(limit time.Duration) (bool, error) {
 	if c.session != nil {
-		return c.session.NegotiatedProtocol == "h2"
+		return c.session.NegotiatedProtocol == "h2", nil
 	}
 	if limit > 0 {
 		_ = c.SetReadDeadline(time.Now().Add(limit))
 	}
 	begin := make([]byte, len(preface))
-	n := 0
-	for n < len(begin) && bytes.HasPrefix([]byte(preface), begin[:n]) {
+	for n := 0; n < len(begin); {
 		more, err := c.Conn.Read(begin[n:])
+		if err != nil && more == 0 {
+			return false, err
+		}
 		n += more
-		if err != nil {
-			break // which the server will see too
+		if c.unread = begin[:n]; !strings.HasPrefix(preface, string(c.unread)) {
+			break
 		}
 	}
 	_ = c.SetReadDeadline(time.Time{})
-	c.unread = begin[:n]
-	return n == len(preface) && string(begin) == preface
+	return string(c.unread) == preface, nil
 }
 
 func (c *conn) Read(p []byte) (int, error) {

@@ -14,6 +14,7 @@ const (
 	reasonMethod      = "method_not_allowed"  // CONNECT
 	reasonHeader      = "too_many_fields"     // the request's header has more than 100
 	reasonBody        = "body_too_large"      // Proxy.MaxBodyBytes
+	reasonBadBody     = "bad_request_body"    // the request's body is not what its header says
 	reasonTooMany     = "too_many_requests"   // Proxy.MaxRequests
 	reasonBodyTimeout = "request_timeout"     // Proxy.ReadTimeout
 	reasonClientGone  = "client_gone"         // the client did not wait for the answer, or broke its request off
@@ -28,7 +29,7 @@ const (
 // Reasons returns what Exchange.Reason can be, sorted. An error of Proxy.Dial with a method Reason can add others.
 func Reasons() []string {
 	all := []string{
-		reasonMethod, reasonHeader, reasonBody, reasonTooMany, reasonBodyTimeout, reasonClientGone, reasonTimeout,
+		reasonMethod, reasonHeader, reasonBody, reasonBadBody, reasonTooMany, reasonBodyTimeout, reasonClientGone, reasonTimeout,
 		reasonNoAnswer, reasonStalled, reasonBadAnswer, reasonBroken, reasonUpgrade,
 	}
 	slices.Sort(all)
@@ -48,7 +49,7 @@ type failure struct {
 // fail answers in the target's place.
 func (e *exchange) fail(a *answer, f *failure) {
 	e.Err = f.err
-	if f.reason == reasonBodyTimeout || f.reason == reasonBody {
+	if f.reason == reasonBodyTimeout || f.reason == reasonBody || f.reason == reasonBadBody {
 		a.Header().Set("Connection", "close") // the rest of the body would follow
 	}
 	e.refuse(a, &f.refusal)
@@ -64,8 +65,10 @@ func (p *Proxy) failure(ctx context.Context, e *exchange, err error) *failure {
 		return f(http.StatusRequestTimeout, reasonBodyTimeout, "the request's body did not come in time")
 	case errors.Is(context.Cause(ctx), errStalled):
 		return f(http.StatusGatewayTimeout, reasonStalled, errStalled.Error())
-	case e.request.Context().Err() != nil, body != nil:
+	case e.request.Context().Err() != nil:
 		return f(statusClientGone, reasonClientGone, "the client went away")
+	case body != nil:
+		return f(http.StatusBadRequest, reasonBadBody, "the body is not what the header says")
 	}
 	timeout, ok := errors.AsType[net.Error](err)
 	late := ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded)

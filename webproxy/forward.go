@@ -45,7 +45,10 @@ func (p *Proxy) forward(a *answer, e *exchange) {
 		e.fail(a, p.failure(ctx, e, err))
 		return
 	}
-	defer func() { _ = response.Body.Close() }()
+	defer func() {
+		cancel(nil) // else it would wait for a client that is still sending
+		_ = response.Body.Close()
+	}()
 	if response.StatusCode == http.StatusSwitchingProtocols {
 		p.upgrade(a, e, response, upgrade)
 		return
@@ -83,6 +86,7 @@ func (p *Proxy) outbound(ctx context.Context, e *exchange, scheme, upgrade strin
 		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{upgrade}
 	}
 	p.tellOrigin(h, e)
+	removeOurs(in.Trailer) // as far as it is announced
 	if _, told := h["User-Agent"]; !told {
 		h["User-Agent"] = []string{""} // else it would be ours
 	}
@@ -99,6 +103,9 @@ func (p *Proxy) outbound(ctx context.Context, e *exchange, scheme, upgrade strin
 	}).WithContext(ctx)
 	if e.body != nil {
 		out.Body, out.ContentLength = e.body, in.ContentLength
+		if len(in.Trailer) > 0 {
+			out.ContentLength = -1 // HTTP/1.1 has trailers behind chunks alone
+		}
 	}
 	return out
 }
@@ -155,7 +162,6 @@ func (e *exchange) reply(a *answer, response *http.Response) {
 	if err := e.copy(a, control, response); err != nil {
 		e.breakOff()
 	}
-	_ = response.Body.Close() // which completes the trailer
 	if len(response.Trailer) == 0 {
 		return
 	}
@@ -180,7 +186,7 @@ func (e *exchange) copy(a *answer, control *http.ResponseController, response *h
 				e.Reason, e.Err = reasonClientGone, failed
 				return failed
 			}
-			if err == nil && e.BytesOut != response.ContentLength { // what is complete goes out by itself
+			if err == nil { // what is complete goes out by itself
 				_ = control.Flush()
 			}
 		}

@@ -128,7 +128,11 @@ func (p *Proxy) Handle(ctx context.Context, client net.Conn) {
 	defer p.requests.Done()
 	c := newConn(client)
 	server := p.http1
-	if c.speaksHTTP2(p.HeaderTimeout) {
+	switch http2, err := c.speaksHTTP2(p.HeaderTimeout); {
+	case err != nil:
+		_ = c.Close()
+		return
+	case http2:
 		server = p.server(true) // one for each, which can be told to send GOAWAY
 		c.http2 = server
 	}

@@ -1,0 +1,172 @@
+package webproxy
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"sallyport/devpki"
+	"sallyport/internal/memnet"
+)
+
+// rig is a Proxy between clients and a target, over memory networks.
+type rig struct {
+	*Proxy
+	t      *testing.T
+	target *memnet.Listener
+	drain  context.CancelFunc // tells all clients that it is over
+
+	ctx       context.Context
+	clients   sync.WaitGroup
+	mu        sync.Mutex
+	exchanges []Exchange
+}
+
+// start has a handler answer as the target, in HTTP/1.1 or HTTP/2.
+func start(t *testing.T, p *Proxy, handler http.HandlerFunc) *rig {
+	t.Helper()
+	r := prepare(t, p)
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server := &http.Server{Handler: handler, Protocols: protocols}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(r.target) }()
+	t.Cleanup(func() {
+		r.stop()
+		_ = server.Close()
+		<-served
+	})
+	return r
+}
+
+// startRaw has a function be the target, which is called with each connection and closes it.
+func startRaw(t *testing.T, p *Proxy, serve func(net.Conn)) *rig {
+	t.Helper()
+	r := prepare(t, p)
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			c, err := r.target.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() { serve(c) })
+		}
+	})
+	t.Cleanup(func() {
+		r.stop()
+		_ = r.target.Close()
+		conns.Wait()
+	})
+	return r
+}
+
+func prepare(t *testing.T, p *Proxy) *rig {
+	r := &rig{Proxy: p, t: t, target: memnet.Listen(64 << 10)}
+	r.ctx, r.drain = context.WithCancel(context.Background())
+	if p.Dial == nil {
+		p.Dial = r.target.Dial
+	}
+	p.Observe = func(e Exchange) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.exchanges = append(r.exchanges, e)
+	}
+	return r
+}
+
+// stop ends the Proxy, and waits for all of it.
+func (r *rig) stop() {
+	r.drain()
+	if err := r.Proxy.Close(); err != nil {
+		r.t.Error(err)
+	}
+	r.clients.Wait()
+}
+
+// observed are the exchanges that the Proxy has told of so far.
+func (r *rig) observed() []Exchange {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]Exchange(nil), r.exchanges...)
+}
+
+// address is a connection with addresses of TCP, and a TLS session if there is one.
+type address struct {
+	net.Conn
+	session *tls.ConnectionState
+}
+
+func (address) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 4711} }
+
+func (a address) Secure() bool { return a.session != nil }
+
+func (a address) ConnectionState() tls.ConnectionState { return *a.session }
+
+// CloseWrite ends the writing.
+func (a address) CloseWrite() error { return a.Conn.(*memnet.Conn).CloseWrite() }
+
+// Abort resets the connection.
+func (a address) Abort() { a.Conn.(*memnet.Conn).Reset() }
+
+// dial connects a client, without TLS if the session is nil.
+func (r *rig) dial(session *tls.ConnectionState) net.Conn {
+	client, server := memnet.Pipe(64 << 10)
+	r.clients.Go(func() { r.Handle(r.ctx, address{server, session}) })
+	return client
+}
+
+// client speaks HTTP as one does that is told the protocols to use.
+func (r *rig) client(http2 bool) *http.Client {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(!http2)
+	protocols.SetUnencryptedHTTP2(http2)
+	transport := &http.Transport{
+		Protocols:          protocols,
+		DisableCompression: true,
+		DialContext:        func(context.Context, string, string) (net.Conn, error) { return r.dial(nil), nil },
+	}
+	r.t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// ask sends a request that is written out, and returns the answer with its body.
+func (r *rig) ask(text string) (*http.Response, string) {
+	r.t.Helper()
+	c := r.dial(nil)
+	defer func() { _ = c.Close() }()
+	go func() { _, _ = io.WriteString(c, text) }() // the answer may come before all was read
+	method, _, _ := strings.Cut(text, " ")
+	response, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: method})
+	if err != nil {
+		r.t.Fatalf("%v", err)
+	}
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		r.t.Fatalf("%v after %q", err, body)
+	}
+	return response, string(body)
+}
+
+// identity makes a certificate for a request, and the state of a session that showed it.
+func identity(t *testing.T, request devpki.Request) *tls.ConnectionState {
+	t.Helper()
+	ca, err := devpki.NewCA(devpki.Options{CommonName: "test CA"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := ca.Issue(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := id.TLSCertificate().Leaf
+	return &tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComplete: true, PeerCertificates: []*x509.Certificate{leaf}}
+}
