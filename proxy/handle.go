@@ -113,6 +113,14 @@ func (c *Client) ConnectionState() tls.ConnectionState {
 // Secure reports whether there is a TLS session.
 func (c *Client) Secure() bool { return c.conn.client.tls != nil }
 
+// Route is the name of the route that the client goes by; "" is none.
+func (c *Client) Route() string {
+	if c.conn.route == nil {
+		return ""
+	}
+	return c.conn.route.Name
+}
+
 // RemoteAddr is from where the client connected.
 func (c *Client) RemoteAddr() net.Addr { return c.conn.remote }
 

@@ -2,19 +2,48 @@ package sidecar
 
 import (
 	"context"
-	"net"
 
 	"sallyport/config"
 	"sallyport/proxy"
 	"sallyport/webproxy"
 )
 
-// forwardHTTP has the tunnel forward requests rather than bytes. Dial is how to connect to the target without TLS.
-func (t *tunnel) forwardHTTP(dial func(context.Context) (net.Conn, error), gate *proxy.Gate) {
+// web is what forwards the requests of a tunnel. Those of one route share no connection to a target with those of another.
+type web struct {
+	// Observe is told of each request. It is set before the tunnel serves.
+	Observe func(webproxy.Exchange)
+
+	byRoute map[string]*webproxy.Proxy // "" is that of a tunnel without routes
+}
+
+// newWeb has the tunnel forward requests rather than bytes. Dial is how to connect to its target without TLS.
+func (t *tunnel) newWeb(dial dialer, gate *proxy.Gate) *web {
+	w := &web{byRoute: make(map[string]*webproxy.Proxy)}
+	if t.routes == nil {
+		w.byRoute[""] = t.webTo(w, t.server.Dial)
+	} else {
+		for _, r := range t.routes.all {
+			w.byRoute[r.name] = t.webTo(w, r.forward.Dial)
+		}
+		if r := t.routes.fallback; r != nil {
+			w.byRoute[r.name] = t.webTo(w, r.forward.Dial)
+		}
+	}
+	if t.config.Mode == config.Client {
+		to := w.byRoute[""] // clients have no routes
+		to.TargetTLS = true
+		// WebSocket is of HTTP/1.1.
+		to.DialUpgrade = t.server.Reacher(t.proxy.named(dialTLS(dial, t.targetConfigFor([]string{"http/1.1"}, true), gate)))
+	}
+	t.server.Handle = func(ctx context.Context, client *proxy.Client) { w.byRoute[client.Route()].Handle(ctx, client) }
+	return w
+}
+
+// webTo forwards requests to one target.
+func (t *tunnel) webTo(w *web, dial dialer) *webproxy.Proxy {
 	limits := t.config.Requests
-	t.web = &webproxy.Proxy{
-		Dial:            t.server.Reacher(t.server.Dial),
-		TargetTLS:       t.config.Mode == config.Client,
+	return &webproxy.Proxy{
+		Dial:            t.server.Reacher(dial),
 		TargetH2C:       limits.TargetH2C,
 		Forwarded:       limits.Forwarded,
 		MaxHeaderBytes:  limits.MaxHeaderBytes,
@@ -25,11 +54,27 @@ func (t *tunnel) forwardHTTP(dial func(context.Context) (net.Conn, error), gate 
 		IdleTimeout:     limits.IdleTimeout,
 		ResponseTimeout: limits.ResponseTimeout,
 		CloseTimeout:    t.config.CloseTimeout,
+		Observe:         w.observe,
 		Log:             t.log,
 	}
-	if t.web.TargetTLS { // WebSocket is of HTTP/1.1
-		upgrading := t.targetConfigFor([]string{"http/1.1"}, true)
-		t.web.DialUpgrade = t.server.Reacher(t.proxy.named(dialTLS(dial, upgrading, gate)))
+}
+
+func (w *web) observe(e webproxy.Exchange) {
+	if w.Observe != nil {
+		w.Observe(e)
 	}
-	t.server.Handle = func(ctx context.Context, client *proxy.Client) { t.web.Handle(ctx, client) }
+}
+
+// refresh has requests that follow go over new connections.
+func (w *web) refresh() {
+	for _, to := range w.byRoute {
+		to.Refresh()
+	}
+}
+
+// close ends what is left of the tunnel's connections.
+func (w *web) close() {
+	for _, to := range w.byRoute {
+		to.Close()
+	}
 }

@@ -16,7 +16,6 @@ import (
 	"sallyport/proxy"
 	"sallyport/socket"
 	"sallyport/status"
-	"sallyport/webproxy"
 )
 
 // tunnel is one listener with its target, put together.
@@ -27,7 +26,7 @@ type tunnel struct {
 	proxy    *upstreamProxy // nil: the target is reached directly
 	routes   *routes        // nil: all clients are served alike
 	server   *proxy.Server
-	web      *webproxy.Proxy // nil: it forwards bytes
+	web      *web // nil: it forwards bytes
 	check    *status.Check
 	listener net.Listener  // nil until listen; the server closes it
 	owner    *socket.Owner // of the listener's file; nil: the process
@@ -119,14 +118,14 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 			return nil, errors.Join(err, source.Close(), via.close())
 		}
 	}
-	if c.Protocol == config.HTTP {
-		t.forwardHTTP(dial, gate)
-	}
 	if err := t.newRoutes(ctx, func(dial dialer) func(context.Context) error { return t.backend(dial, leave) }); err != nil {
 		return nil, errors.Join(err, t.routes.close(), source.Close(), via.close())
 	}
 	if t.routes != nil {
 		run = t.routes.check
+	}
+	if c.Protocol == config.HTTP {
+		t.web = t.newWeb(dial, gate)
 	}
 	t.check = status.NewCheck(run, c.ConnectTimeout)
 	return t, nil
@@ -170,7 +169,7 @@ func (t *tunnel) reload(ctx context.Context) error {
 	err := errors.Join(t.source.Reload(ctx), t.proxy.reload(ctx), t.reloadPolicy(ctx), t.routes.reload(ctx, t))
 	t.closeRevoked()
 	if t.web != nil {
-		t.web.Refresh() // what was loaded goes for requests that follow, on whatever connection
+		t.web.refresh() // what was loaded goes for requests that follow, on whatever connection
 	}
 	if err == nil {
 		t.pending.succeeded(before)
@@ -281,7 +280,7 @@ func (t *tunnel) close() error {
 		}
 	}
 	if t.web != nil {
-		_ = t.web.Close()
+		t.web.close()
 	}
 	return errors.Join(t.source.Close(), t.routes.close(), t.proxy.close())
 }

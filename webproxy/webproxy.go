@@ -154,11 +154,9 @@ func (p *Proxy) Refresh() {
 }
 
 // Close ends all connections and waits for the requests.
-func (p *Proxy) Close() error {
+func (p *Proxy) Close() {
 	p.init()
 	p.cancel()
-	err := p.http1.Close()
 	p.requests.Wait()
 	p.targets.Load().retire()
-	return err
 }
