@@ -30,6 +30,7 @@ type compatRequests struct {
 	total  atomic.Uint64
 	status *counters[int]
 	took   prometheus.Observer
+	told   prometheus.Collector // of total
 }
 
 // add makes those of a tunnel. The name proxy_total_requests does not end as those of
@@ -42,7 +43,7 @@ func (f *compatFamilies) add(registry prometheus.Registerer, tunnel string) *com
 		}),
 		took: f.took.WithLabelValues(tunnel),
 	}
-	registry.MustRegister(prometheus.NewUntypedFunc(prometheus.UntypedOpts{
+	r.told = register(registry, prometheus.NewUntypedFunc(prometheus.UntypedOpts{
 		Name:        "proxy_total_requests",
 		Help:        "HTTP requests that were answered.",
 		ConstLabels: prometheus.Labels{"tunnel": tunnel},
@@ -51,6 +52,13 @@ func (f *compatFamilies) add(registry prometheus.Registerer, tunnel string) *com
 		r.status.of(code)
 	}
 	return r
+}
+
+// remove ends those of a tunnel, which have these labels.
+func (f *compatFamilies) remove(registry prometheus.Registerer, r *compatRequests, of prometheus.Labels) {
+	registry.Unregister(r.told)
+	f.status.DeletePartialMatch(of)
+	f.took.DeletePartialMatch(of)
 }
 
 func (r *compatRequests) answered(code int, took time.Duration) {

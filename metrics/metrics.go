@@ -90,10 +90,11 @@ type Metrics struct {
 
 	prometheusTunnel bool
 
-	mu        sync.Mutex
-	recorders []*Recorder
-	requests  *requestFamilies // nil until a tunnel looks into HTTP
-	compat    *compatFamilies  // nil until then, and without PrometheusTunnel
+	mu              sync.Mutex
+	recorders       []*Recorder
+	requests        map[string]*Requests // by tunnel
+	requestFamilies *requestFamilies     // nil until a tunnel looks into HTTP
+	compat          *compatFamilies      // nil until then, and without PrometheusTunnel
 }
 
 // New returns a Metrics in which every counter and timer exists, at zero. The
@@ -120,6 +121,7 @@ func New(o Options) *Metrics {
 		reloads:       newReloads(own),
 
 		prometheusTunnel: o.PrometheusTunnel,
+		requests:         make(map[string]*Requests),
 	}
 	own.MustRegister(states{m}, identities{m})
 	return m

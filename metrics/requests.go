@@ -70,16 +70,19 @@ func newRequestFamilies(registry prometheus.Registerer) *requestFamilies {
 	}
 }
 
-// AddRequests has the metrics tell of the HTTP requests of a tunnel. It is called
-// once for each name.
+// AddRequests has the metrics tell of the HTTP requests of a tunnel. Asked again for
+// the same name, it goes on where it was.
 func (m *Metrics) AddRequests(tunnel string) *Requests {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.requests == nil {
-		m.requests = newRequestFamilies(m.own)
+	if r, ok := m.requests[tunnel]; ok {
+		return r
+	}
+	if m.requestFamilies == nil {
+		m.requestFamilies = newRequestFamilies(m.own)
 	}
 	r := &Requests{
-		families: m.requests,
+		families: m.requestFamilies,
 		tunnel:   label(tunnel),
 		maxHosts: m.maxIdentities,
 		hosts:    make(map[string]bool),
@@ -91,7 +94,24 @@ func (m *Metrics) AddRequests(tunnel string) *Requests {
 		}
 		r.compat = m.compat.add(m.own, r.tunnel)
 	}
+	m.requests[tunnel] = r
 	return r
+}
+
+// removeRequestsLocked has the metrics tell no more of the requests of a tunnel, if
+// they have. m.mu is held.
+func (m *Metrics) removeRequestsLocked(tunnel string) {
+	r, ok := m.requests[tunnel]
+	if !ok {
+		return
+	}
+	delete(m.requests, tunnel)
+	of := prometheus.Labels{"tunnel": r.tunnel}
+	r.families.total.DeletePartialMatch(of)
+	r.families.took.DeletePartialMatch(of)
+	if r.compat != nil {
+		m.compat.remove(m.own, r.compat, of)
+	}
 }
 
 // Answered records that a request with a Host and a method was answered with a

@@ -124,6 +124,9 @@ func TestRequestsHaveTheNamesOfPrometheusTunnelToo(t *testing.T) {
 	defer m.Close()
 	r := m.AddRequests("front")
 	m.AddRequests("another")
+	if m.AddRequests("front") != r {
+		t.Error("a tunnel that comes again begins anew")
+	}
 	before := requestValues(t, m, "proxy_")
 	for _, zero := range []string{
 		`proxy_total_requests{tunnel="front"}`,
@@ -152,6 +155,33 @@ func TestRequestsHaveTheNamesOfPrometheusTunnelToo(t *testing.T) {
 	}
 	if len(requestValues(t, m, "http_dataplane_requests_total")) == 0 {
 		t.Error("the names of Sallyport's own are gone")
+	}
+}
+
+func TestRequestsOfATunnelThatIsGoneAreToldNoMore(t *testing.T) {
+	t.Parallel()
+	m := New(Options{MaxIdentities: 3, PrometheusTunnel: true})
+	defer m.Close()
+	for _, name := range []string{"stays", "goes"} {
+		m.AddTunnel(Tunnel{Name: name})
+		m.AddRequests(name).Answered("a", "GET", 200, time.Second)
+	}
+	of := func(tunnel string) (lines int) {
+		_, body := get(t, m.Prometheus(), "GET", "/metrics")
+		return strings.Count(body, `tunnel="`+tunnel+`"`)
+	}
+	if of("goes") != of("stays") || of("goes") == 0 {
+		t.Errorf("%d lines of one, and %d of the other", of("goes"), of("stays"))
+	}
+	before := of("stays")
+	m.RemoveTunnel("goes")
+	if of("goes") != 0 || of("stays") != before {
+		t.Errorf("%d lines of the tunnel that is gone, and %d of the other, which had %d", of("goes"), of("stays"), before)
+	}
+	m.AddTunnel(Tunnel{Name: "goes"})
+	m.AddRequests("goes").Answered("a", "GET", 200, time.Second)
+	if got := requestValues(t, m, "proxy_total_requests")[`proxy_total_requests{tunnel="goes"}`]; got != "1" {
+		t.Errorf("one that comes back has answered %s requests", got)
 	}
 }
 

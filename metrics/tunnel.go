@@ -80,6 +80,7 @@ func (m *Metrics) RemoveTunnel(name string) {
 	of := prometheus.Labels{"tunnel": label(name)}
 	m.families.remove(of)
 	m.reloads.remove(of)
+	m.removeRequestsLocked(name)
 }
 
 // tunnels are those that are told of.

@@ -10,6 +10,7 @@ import (
 
 	"sallyport/config"
 	"sallyport/proxy"
+	"sallyport/webproxy"
 )
 
 func TestWithoutAReaderNothingIsCollected(t *testing.T) {
@@ -55,7 +56,7 @@ func TestEveryReasonIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := (&tunnel{config: &config.Tunnel{}, server: &proxy.Server{}}).measured(new(ledger))
-	for _, reason := range union(append(slices.Collect(maps.Values(m.Failures)), m.Ends)...) {
+	for _, reason := range union(append(slices.Collect(maps.Values(m.Failures)), m.Ends, webproxy.Reasons())...) {
 		if !strings.Contains(string(page), "`"+reason+"`") {
 			t.Errorf("docs/events.md does not say what %s means", reason)
 		}

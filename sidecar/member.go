@@ -61,8 +61,11 @@ func (m *member) failed(err error) {
 // accepts tells whether it takes connections, or should.
 func (m *member) accepts() bool { return !m.removed && !m.draining.Load() }
 
-// measure has the metrics, if there are any, tell of the member, before it serves anybody.
+// measure has the metrics, if there are any, tell of the member, before it serves anybody, and the log of its requests.
 func (m *member) measure(to *metrics.Metrics) {
+	if m.tunnel != nil && m.tunnel.web != nil {
+		m.tunnel.web.Observe = newExchanges(m.tunnel, m.fleet.start.Log, to).observe
+	}
 	if to == nil {
 		return
 	}

@@ -220,7 +220,7 @@ func TestEachAlertFiresForItsFailureAlone(t *testing.T) {
 	gone := reserve(t)
 	want[gone] = "SallyportDown"
 	jobs := []string{scrapeJob("sallyport", scraped...), fmt.Sprintf("job_name: more-sallyport\nstatic_configs: [{targets: [%s]}]", gone)}
-	prometheus := startPrometheus(t, jobs, quickRules(t))
+	prometheus := startPrometheus(t, jobs, quickRules(t, rulesFile))
 	server.signal(t, syscall.SIGTERM) // the one to drain
 	maps.DeleteFunc(want, func(_, alert string) bool { return alert == "" })
 	// The rules are quick enough to find, before the first scrape, that there was none.
@@ -248,7 +248,7 @@ func TestEachAlertFiresForItsFailureAlone(t *testing.T) {
 	}
 
 	// Absence cannot be had beside all these.
-	alone := startPrometheus(t, nil, quickRules(t))
+	alone := startPrometheus(t, nil, quickRules(t, rulesFile))
 	eventually(t, "the alert of absence fires alone", func() bool {
 		return maps.Equal(alone.firing(t, false), absent)
 	})

@@ -25,11 +25,11 @@ func inBackticks(cell string) []string {
 	return names
 }
 
-// documentedMetrics are the rows of the guide's table of metrics, by name.
+// documentedMetrics are the rows of the guides' tables of metrics, by name.
 func documentedMetrics(t *testing.T) map[string]family {
 	t.Helper()
 	rows := map[string]family{}
-	for line := range strings.Lines(readText(t, "../docs/monitoring.md")) {
+	for line := range strings.Lines(readText(t, "../docs/monitoring.md") + readText(t, "../docs/exporter-front.md")) {
 		cells := strings.Split(strings.Trim(line, "| \n"), "|")
 		for i := range cells {
 			cells[i] = strings.TrimSpace(cells[i])
@@ -37,7 +37,7 @@ func documentedMetrics(t *testing.T) map[string]family {
 		if len(cells) == 5 {
 			cells = append(cells, "") // of alerts
 		}
-		if len(cells) != 6 || !strings.HasPrefix(line, "| `sallyport_") && !strings.HasPrefix(line, "| `netstat_") {
+		if len(cells) != 6 || !regexp.MustCompile("^\\| `(sallyport|netstat|http|proxy)_").MatchString(line) {
 			continue
 		}
 		labels, alone := strings.CutPrefix(cells[3], "no `tunnel`")
@@ -98,7 +98,13 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 	server.waitLine(t, "closed pipe")
 	_, text := server.status.get(t, "/metrics")
 
+	front := start(t, "server", "--protocol", "http", "--disable-tls", "--listen", reserve(t), "--target", serve(t, "tcp", echo).address,
+		"--metrics-compat", "prometheus-tunnel", "--status", "http://"+reserve(t))
+	fetch(t, "http://"+front.cmd.Args[slices.Index(front.cmd.Args, "--listen")+1])
+	_, more := front.status.get(t, "/metrics")
+
 	want, got := documentedMetrics(t), scrapedFamilies(t, text)
+	maps.Copy(got, scrapedFamilies(t, more))
 	guide := readText(t, "../docs/monitoring.md")
 	timer := regexp.MustCompile(`_(count|sum|min|max|mean|std_dev|variance|rate1|rate5|rate15|rate_mean|timer)$`)
 	for _, name := range slices.Sorted(maps.Keys(got)) {

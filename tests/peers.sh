@@ -22,6 +22,7 @@ curl                                      curl
 ip                                        iproute2
 ss                                        iproute2
 prometheus                                prometheus
+prometheus-node-exporter                  prometheus-node-exporter
 openssl                                   openssl
 nginx                                     nginx-light
 haproxy                                   haproxy

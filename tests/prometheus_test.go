@@ -28,11 +28,13 @@ func startPrometheus(t *testing.T, jobs []string, rules ...string) *prometheus {
 	t.Helper()
 	dir, listen := t.TempDir(), reserve(t)
 	config := "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\n"
+	var files []string
 	for i, rule := range rules {
 		path := filepath.Join(dir, fmt.Sprintf("rules%d.yml", i))
 		writeFile(t, path, []byte(rule))
-		config += "rule_files: [" + path + "]\n"
+		files = append(files, path)
 	}
+	config += "rule_files: [" + strings.Join(files, ", ") + "]\n"
 	config += "scrape_configs:\n"
 	for _, job := range jobs {
 		config += "  - " + strings.ReplaceAll(strings.TrimSpace(job), "\n", "\n    ") + "\n"
@@ -118,11 +120,11 @@ func (p *prometheus) value(t *testing.T, expr string) (value string, ok bool) {
 	return fmt.Sprint(result[0].Value[1]), true
 }
 
-// quickRules are the rules with short windows and without patience, for tests:
-// what they wait for in earnest is the matter of their unit tests.
-func quickRules(t *testing.T) string {
+// quickRules are the rules of a file with short windows and without patience, for
+// tests: what they wait for in earnest is the matter of their unit tests.
+func quickRules(t *testing.T, path string) string {
 	t.Helper()
-	text := readText(t, rulesFile)
+	text := readText(t, path)
 	text = regexp.MustCompile(`\[\d+m\]`).ReplaceAllString(text, "[15s]")
 	return regexp.MustCompile(`(?m)^( +for:) \d+m$`).ReplaceAllString(text, "$1 2s")
 }
@@ -214,7 +216,7 @@ func TestDashboardShowsWhatIsThere(t *testing.T) {
 	stranger := p.clientConfig(p.server(t)) // another name
 	busy(t, listen, sessions, stranger)
 	busy(t, deaf, sessions, stranger)
-	prometheus := startPrometheus(t, []string{scrapeJob("sallyport", server, noTarget)}, quickRules(t))
+	prometheus := startPrometheus(t, []string{scrapeJob("sallyport", server, noTarget)}, quickRules(t, rulesFile))
 
 	var dashboard struct {
 		Panels []struct {
