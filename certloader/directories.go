@@ -2,46 +2,26 @@ package certloader
 
 import (
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-
-	"github.com/fsnotify/fsnotify"
 )
 
-// directories watches the directories that lead to some files: those in which a
-// rename can swap a file, or a symbolic link on the way to it. Of a path that is
-// a directory, it watches what is in it, at any depth. Files themselves
-// are not watched, for a watch stays with the file that was replaced.
+// directories is what a [Watcher] watches for one provider: the directories that lead
+// to its files, in which a rename can swap a file, or a symbolic link on the way to
+// it. Of a path that is a directory, it is what is in it, at any depth. Files
+// themselves are not watched, for a watch stays with the file that was replaced.
 //
-// Nil watches nothing.
+// Nil watches nothing. The watcher's lock guards what changes.
 type directories struct {
 	paths   []string
-	log     *slog.Logger
-	watcher *fsnotify.Watcher
+	watcher *Watcher
 	hint    chan struct{}
-	running sync.WaitGroup
 
-	mu      sync.Mutex
 	entries map[string]bool // what leads to the files, and the directories that it is in
 	within  map[string]bool // the directories of which all that is in them concerns
-	blind   map[string]bool // the directories that cannot be watched
-}
-
-// watchDirectories watches what leads to paths. If the system gives no watch at
-// all, it tells log and returns nil.
-func watchDirectories(paths []string, log *slog.Logger) *directories {
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		log.Warn("cannot watch files; looking at them now and then", "every", pollTime, "error", err)
-		return nil
-	}
-	d := &directories{paths: paths, log: log, watcher: watcher, hint: make(chan struct{}, 1), blind: make(map[string]bool)}
-	d.follow()
-	d.running.Go(d.run)
-	return d
+	wanted  map[string]bool // the directories that are watched
+	blind   map[string]bool // those that cannot be
 }
 
 // hints receives when something that leads to a file has changed, perhaps.
@@ -58,8 +38,12 @@ func (d *directories) follow() {
 	if d == nil {
 		return
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.watcher.mu.Lock()
+	defer d.watcher.mu.Unlock()
+	d.followLocked()
+}
+
+func (d *directories) followLocked() {
 	d.entries = make(map[string]bool)
 	d.within = make(map[string]bool)
 	wanted := make(map[string]bool)
@@ -73,53 +57,36 @@ func (d *directories) follow() {
 			d.within[below] = true
 		}
 	}
-	for _, path := range d.watcher.WatchList() {
-		if !wanted[path] {
-			_ = d.watcher.Remove(path) // it may be gone by itself
-		}
-	}
+	before := d.wanted
+	d.wanted = wanted
 	for path := range wanted {
 		d.entries[path] = true
+		if !before[path] {
+			d.watcher.wanted[path]++
+		}
 		// Once more for those that are watched: another may be in their place.
-		d.look(path, d.watcher.Add(path))
+		d.look(path, d.watcher.notify.Add(path))
+	}
+	for path := range before {
+		if !wanted[path] {
+			d.watcher.unwant(path)
+		}
 	}
 }
 
-// look tells of a directory that turns out not to be watched, once. d.mu is held.
+// look tells of a directory that turns out not to be watched, once.
 func (d *directories) look(path string, err error) {
 	if err == nil {
 		delete(d.blind, path)
 	} else if !d.blind[path] && !os.IsNotExist(err) {
 		d.blind[path] = true
-		d.log.Warn("cannot watch a directory; looking at its files now and then",
+		d.watcher.log.Warn("cannot watch a directory; looking at its files now and then",
 			"directory", path, "every", pollTime, "error", err)
 	}
 }
 
-// run passes on what concerns the files, until the watcher is closed.
-func (d *directories) run() {
-	events, errs := d.watcher.Events, d.watcher.Errors
-	for events != nil {
-		select {
-		case event, ok := <-events:
-			if !ok {
-				events = nil
-			} else if d.concerns(event.Name) {
-				d.tell()
-			}
-		case _, ok := <-errs:
-			if !ok {
-				errs = nil
-			} else {
-				d.tell() // events were lost
-			}
-		}
-	}
-}
-
+// concerns tells whether an event by that name may have to do with the files.
 func (d *directories) concerns(name string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	return d.entries[name] || d.within[filepath.Dir(name)]
 }
 
@@ -131,11 +98,9 @@ func (d *directories) tell() {
 }
 
 func (d *directories) close() {
-	if d == nil {
-		return
+	if d != nil {
+		d.watcher.leave(d)
 	}
-	_ = d.watcher.Close() // has nothing to say
-	d.running.Wait()
 }
 
 // tree returns path and the directories below it, if it is a directory.

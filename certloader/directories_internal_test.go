@@ -60,7 +60,7 @@ func TestTrailIsWhatCanBeSwapped(t *testing.T) {
 func TestDirectoriesThatCannotBeWatchedAreToldOfOnce(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	d := &directories{log: slog.New(slog.NewTextHandler(&log, nil)), blind: make(map[string]bool)}
+	d := &directories{watcher: NewWatcher(slog.New(slog.NewTextHandler(&log, nil))), blind: make(map[string]bool)}
 	full := errors.New("no space left on device")
 	for _, err := range []error{full, full, fs.ErrNotExist} {
 		d.look("/certs", err)

@@ -2,7 +2,6 @@ package certloader
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"time"
 )
@@ -19,25 +18,6 @@ const (
 	// tell of no changes, and what tells of them on others has limits.
 	pollTime = 30 * time.Second
 )
-
-// Watch returns a Provider that brings what provider brings, owns it, and also
-// says that there is something new when the files at paths no longer hold what
-// was loaded last. Without paths it returns provider itself.
-//
-// Files may be rewritten, renamed over, or swapped by a symbolic link on their
-// path, as Kubernetes does; directories may come and go. Their content alone
-// tells a change, and it is news once it has settled and loads. What does not
-// load is news after ten seconds, so that files can be replaced one by one.
-//
-// A directory that cannot be watched is told to log, and its files are looked
-// at now and then.
-func Watch(provider Provider, paths []string, log *slog.Logger) Provider {
-	if len(paths) == 0 {
-		return provider
-	}
-	directories := watchDirectories(paths, log)
-	return newWatched(provider, func() Digest { return DigestFiles(paths) }, directories)
-}
 
 // watched is a Provider with files that are watched. Its goroutine ends with
 // Close.

@@ -160,7 +160,7 @@ func TestWatchSeesHoweverAFileIsReplaced(t *testing.T) {
 			t.Parallel()
 			v := volume{t, t.TempDir()}
 			test.prepare(v)
-			provider := certloader.Watch(&anything{}, []string{v.path("certs/tls.crt")}, slog.New(slog.DiscardHandler))
+			provider := certloader.NewWatcher(slog.New(slog.DiscardHandler)).Watch(&anything{}, []string{v.path("certs/tls.crt")})
 			defer provider.Close()
 			for _, change := range []func(volume){test.change, test.again} {
 				if _, err := provider.Load(t.Context()); err != nil {
@@ -204,7 +204,7 @@ func TestWatchWaitsForTheKeyOfANewCertificate(t *testing.T) {
 	files := &telling{Provider: certloader.Files(certloader.FileOptions{Cert: cert, Key: key}), failed: make(chan struct{}, 8)}
 	var log bytes.Buffer
 	source, err := certloader.New(t.Context(),
-		certloader.Watch(files, []string{cert, key}, slog.New(slog.NewTextHandler(&log, nil))))
+		certloader.NewWatcher(slog.New(slog.NewTextHandler(&log, nil))).Watch(files, []string{cert, key}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,14 +252,14 @@ func (f *telling) Load(ctx context.Context) (*certloader.Material, error) {
 func TestWatchWithoutPathsChangesNothing(t *testing.T) {
 	t.Parallel()
 	provider := &anything{}
-	if certloader.Watch(provider, nil, slog.New(slog.DiscardHandler)) != certloader.Provider(provider) {
+	if certloader.NewWatcher(slog.New(slog.DiscardHandler)).Watch(provider, nil) != certloader.Provider(provider) {
 		t.Error("Watch wraps what it does not watch")
 	}
 }
 
 func TestWatchClosesItsProvider(t *testing.T) {
 	t.Parallel()
-	provider := certloader.Watch(&anything{}, []string{t.TempDir()}, slog.New(slog.DiscardHandler))
+	provider := certloader.NewWatcher(slog.New(slog.DiscardHandler)).Watch(&anything{}, []string{t.TempDir()})
 	if err := provider.Close(); err == nil || err.Error() != "closed" {
 		t.Errorf("Close: %v, want the provider's error", err)
 	}

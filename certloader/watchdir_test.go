@@ -15,7 +15,7 @@ func TestWatchSeesWhatChangesInADirectory(t *testing.T) {
 			v := volume{t, t.TempDir()}
 			v.write("policy/a.rego", "1")
 			v.link("policy", "link")
-			provider := certloader.Watch(&anything{}, []string{v.path(path)}, slog.New(slog.DiscardHandler))
+			provider := certloader.NewWatcher(slog.New(slog.DiscardHandler)).Watch(&anything{}, []string{v.path(path)})
 			defer provider.Close()
 			for _, change := range []func(){
 				func() { v.write("policy/a.rego", "2") },

@@ -20,11 +20,7 @@ type file struct {
 
 // newFile watches over the file of a configuration, if that is to be reread and watched over.
 func newFile(ctx context.Context, f *fleet) (*file, error) {
-	provider := certloader.Files(certloader.FileOptions{})
-	if f.start.WatchFiles {
-		provider = certloader.Watch(provider, []string{f.start.File.Path}, f.log)
-	}
-	content, err := certloader.New(ctx, provider)
+	content, err := certloader.New(ctx, f.watcher.Watch(certloader.Files(certloader.FileOptions{}), []string{f.start.File.Path}))
 	if err != nil {
 		return nil, err
 	}

@@ -160,8 +160,7 @@ func (c *checkup) log(l config.Log) {
 
 // door reports on what the status port asks for.
 func (c *checkup) door(ctx context.Context, cfg config.Sidecar) {
-	cfg.WatchFiles = false // once will do
-	d, err := newDoor(ctx, &cfg, slog.New(slog.DiscardHandler))
+	d, err := newDoor(ctx, &cfg, nil)
 	if err != nil {
 		c.problem(err)
 		return

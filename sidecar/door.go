@@ -22,7 +22,7 @@ type door struct {
 }
 
 // newDoor loads what the status port asks for. It is nil where that is nothing.
-func newDoor(ctx context.Context, c *config.Sidecar, log *slog.Logger) (*door, error) {
+func newDoor(ctx context.Context, c *config.Sidecar, watcher *certloader.Watcher) (*door, error) {
 	if c.Status.TokenFile == "" && c.Status.ClientCA == "" {
 		return nil, nil
 	}
@@ -37,10 +37,7 @@ func newDoor(ctx context.Context, c *config.Sidecar, log *slog.Logger) (*door, e
 	if d.certs {
 		provider = revocable(certloader.Bundle("--status-client-ca", c.Status.ClientCA), &c.Tunnels[0])
 	}
-	if c.WatchFiles {
-		provider = certloader.Watch(provider, doorFiles(&c.Status, &c.Tunnels[0]), log)
-	}
-	if d.clients, err = certloader.New(ctx, provider); err != nil {
+	if d.clients, err = certloader.New(ctx, watcher.Watch(provider, doorFiles(&c.Status, &c.Tunnels[0]))); err != nil {
 		return nil, err
 	}
 	return d, nil

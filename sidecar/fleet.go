@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"sallyport/certloader"
 	"sallyport/config"
 	"sallyport/metrics"
 	"sallyport/proxy"
@@ -23,6 +24,7 @@ import (
 type fleet struct {
 	log      *slog.Logger
 	metrics  *metrics.Metrics // nil when nothing would read them
+	watcher  *certloader.Watcher
 	gate     *proxy.Gate
 	start    *config.Sidecar // what the process has started with
 	tolerant bool
@@ -44,9 +46,9 @@ type fleet struct {
 	running sync.WaitGroup
 }
 
-func newFleet(c *config.Sidecar, m *metrics.Metrics, log *slog.Logger, report func(error)) *fleet {
+func newFleet(c *config.Sidecar, m *metrics.Metrics, watcher *certloader.Watcher, log *slog.Logger, report func(error)) *fleet {
 	f := &fleet{
-		log: log, metrics: m, gate: proxy.NewGate(gateWidth()), start: c, config: c, tolerant: c.File != nil, report: report,
+		log: log, metrics: m, watcher: watcher, gate: proxy.NewGate(gateWidth()), start: c, config: c, tolerant: c.File != nil, report: report,
 		changed: make(chan part), leaving: make(map[*tunnel]*ledger), ledgers: make(map[string]*ledger),
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
@@ -101,7 +103,7 @@ func (f *fleet) first() *tunnel {
 
 // build puts a tunnel together that is to have a ledger.
 func (f *fleet) build(ctx context.Context, c *config.Tunnel, l *ledger) (*tunnel, error) {
-	t, err := newTunnel(ctx, c, f.start, f.gate, f.log)
+	t, err := newTunnel(ctx, c, f.start, f.watcher, f.gate, f.log)
 	if err != nil {
 		return nil, err
 	}

@@ -99,11 +99,6 @@ func openTicketKeys(path string) string {
 	return "every user of this machine may read the keys, and who has them can come as any client; chmod 600"
 }
 
-// watched has the provider also tell of changes to the files that the tunnel loads.
-func watched(provider certloader.Provider, c *config.Tunnel, log *slog.Logger) certloader.Provider {
-	return certloader.Watch(provider, loadedFiles(c), log)
-}
-
 // loadedFiles are the files that the tunnel loads, now and at every reload, each once.
 func loadedFiles(c *config.Tunnel) []string {
 	var files []string

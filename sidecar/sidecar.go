@@ -22,6 +22,7 @@ import (
 	"io"
 	"log/slog"
 
+	"sallyport/certloader"
 	"sallyport/config"
 	"sallyport/metrics"
 	"sallyport/netstat"
@@ -109,12 +110,16 @@ func (s *Sidecar) open(ctx context.Context, build Build) error {
 
 func (s *Sidecar) openParts(ctx context.Context, build Build, activation *socket.Activation) error {
 	s.metrics = s.newMetrics(build)
-	s.fleet = newFleet(s.config, s.metrics, s.log, s.report)
+	var watcher *certloader.Watcher
+	if s.config.WatchFiles {
+		watcher = certloader.NewWatcher(s.log)
+	}
+	s.fleet = newFleet(s.config, s.metrics, watcher, s.log, s.report)
 	if err := s.fleet.load(ctx); err != nil {
 		return err
 	}
 	var err error
-	if s.door, err = newDoor(ctx, s.config, s.log); err != nil {
+	if s.door, err = newDoor(ctx, s.config, watcher); err != nil {
 		return err
 	}
 	if s.config.File != nil {

@@ -40,7 +40,9 @@ type tunnel struct {
 }
 
 // newTunnel loads the tunnel's identity, resolves its target and puts its parts together. It opens no listener.
-func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, gate *proxy.Gate, log *slog.Logger) (*tunnel, error) {
+func newTunnel(
+	ctx context.Context, c *config.Tunnel, process *config.Sidecar, watcher *certloader.Watcher, gate *proxy.Gate, log *slog.Logger,
+) (*tunnel, error) {
 	log = log.With("tunnel", c.Name)
 	if err := resolve(ctx, c); err != nil {
 		return nil, err
@@ -58,11 +60,7 @@ func newTunnel(ctx context.Context, c *config.Tunnel, process *config.Sidecar, g
 	if err != nil {
 		return nil, err
 	}
-	provider = completed(provider, c)
-	if process.WatchFiles {
-		provider = watched(provider, c, log)
-	}
-	source, err := certloader.New(ctx, provider)
+	source, err := certloader.New(ctx, watcher.Watch(completed(provider, c), loadedFiles(c)))
 	if err != nil {
 		return nil, err
 	}
