@@ -28,23 +28,24 @@ func (in *intake) tryRead(fd uintptr) (done bool) {
 			return true
 		}
 	}
-	n, err := syscall.Read(int(fd), in.room())
+	n, err := readNow(fd, in.room())
 	for err == syscall.EINTR {
-		n, err = syscall.Read(int(fd), in.room())
+		n, err = readNow(fd, in.room())
 	}
 	switch {
 	case err == syscall.EAGAIN:
 		in.rest()
 		in.waited = true
 		return false
-	case err != nil:
-		n, err = 0, &net.OpError{
+	case err != 0:
+		in.n, in.err = 0, &net.OpError{
 			Op: "read", Net: in.conn.LocalAddr().Network(), Source: in.conn.LocalAddr(), Addr: in.conn.RemoteAddr(),
 			Err: os.NewSyscallError("read", err),
 		}
 	case n == 0:
-		err = io.EOF
+		in.n, in.err = 0, io.EOF
+	default:
+		in.n, in.err = n, nil
 	}
-	in.n, in.err = n, err
 	return true
 }

@@ -12,6 +12,7 @@ type side struct {
 	socket net.Conn  // what Conn runs over; Conn itself when plain
 	tls    *tls.Conn // nil when plain
 	wire   *wire     // between the two; nil when plain
+	out    *outlet   // what plain bytes are written through; nil until some are
 }
 
 func newSide(c net.Conn) *side {
@@ -43,8 +44,14 @@ func (s *side) stream(store *buffers) stream {
 
 // write sends what may be many TLS records at once.
 func (s *side) write(p []byte) (int, error) {
-	if s.wire == nil || len(p) <= maxPlaintext {
-		return s.Write(p)
+	if s.wire == nil {
+		if s.out == nil {
+			s.out = newOutlet(s.Conn)
+		}
+		return s.out.write(p)
+	}
+	if len(p) <= maxPlaintext {
+		return s.tls.Write(p)
 	}
 	s.wire.cork(len(p))
 	n, err := s.tls.Write(p)

@@ -39,13 +39,14 @@ type wire struct {
 
 	// What is to be written at once. Whoever reads may write too: alerts, and answers to key updates.
 	writing sync.Mutex
+	out     *outlet
 	store   *buffers
 	corked  *buffer // nil: what is written goes out
 	held    int     // bytes in corked
 }
 
 func newWire(socket net.Conn, store *buffers) *wire {
-	return &wire{Conn: socket, in: newIntake(socket, store), store: store, patient: true}
+	return &wire{Conn: socket, in: newIntake(socket, store), out: newOutlet(socket), store: store, patient: true}
 }
 
 // errNothingYet is what Read returns instead of waiting.
@@ -144,7 +145,7 @@ func (w *wire) Write(p []byte) (int, error) {
 	w.writing.Lock()
 	defer w.writing.Unlock()
 	if w.corked == nil {
-		return w.Conn.Write(p)
+		return w.out.write(p)
 	}
 	if w.held+len(p) > len(w.corked.bytes) {
 		if err := w.flush(); err != nil {
@@ -152,7 +153,7 @@ func (w *wire) Write(p []byte) (int, error) {
 		}
 	}
 	if len(p) > len(w.corked.bytes) {
-		return w.Conn.Write(p)
+		return w.out.write(p)
 	}
 	w.held += copy(w.corked.bytes[w.held:], p)
 	return len(p), nil
@@ -181,7 +182,7 @@ func (w *wire) flush() error {
 	if len(held) == 0 {
 		return nil
 	}
-	_, err := w.Conn.Write(held)
+	_, err := w.out.write(held)
 	return err
 }
 

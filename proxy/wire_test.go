@@ -317,7 +317,7 @@ func TestMuchIsSentAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newSide(server)
-	s.wire.Conn = j
+	s.wire.out = newOutlet(j)
 	sent := bytes.Repeat([]byte("0123456789abcdef"), 256<<10/16)
 	if n, err := s.write(sent); n != len(sent) || err != nil {
 		t.Fatalf("%d bytes, %v", n, err)
