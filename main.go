@@ -31,7 +31,7 @@ const (
 	exitUsage   = 2 // unusable flags or environment, or what check found
 
 	exitCritical    = 1 // of status: the process answers that not all is well
-	exitUnreachable = 3 // of status: there is no answer
+	exitUnreachable = 3 // of status and stop: there is no answer
 )
 
 func main() {
@@ -86,7 +86,7 @@ func serve(c *config.Sidecar, stdout io.Writer) error {
 	return s.Run(signals)
 }
 
-// showStatus shows a status port, and gives the exit code that tells of it.
+// showStatus shows a status port, or has it end the process, and gives the exit code that tells of it.
 func showStatus(q *config.StatusQuery, env func(string) (string, bool), stdout, stderr io.Writer) int {
 	noColor, _ := env("NO_COLOR") // no-color.org: if it is there and not empty
 	client, err := inspect.New(inspect.Options{
@@ -107,7 +107,10 @@ func showStatus(q *config.StatusQuery, env func(string) (string, bool), stdout, 
 		stdout = struct{ io.Writer }{stdout} // no terminal to draw on
 	}
 	look := client.Show
-	if q.Watch {
+	switch {
+	case q.Stop:
+		look = client.Stop
+	case q.Watch:
 		look = client.Watch
 	}
 	healthy, err := look(ctx, stdout)

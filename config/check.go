@@ -13,7 +13,7 @@ func (d *draft) finish() (Command, error) {
 	if d.command.set&inCerts != 0 {
 		return &d.certs, nil
 	}
-	if d.command.set == inStatus {
+	if d.command.set&inQuery != 0 {
 		return d.checkStatusQuery()
 	}
 	if d.command.set == inNetstat {

@@ -9,6 +9,7 @@ const (
 	inCertsInit
 	inCertsIssue
 	inStatus
+	inStop
 	inNetstat
 	inRun
 	inRoute    // of a tunnel in a file
@@ -17,7 +18,8 @@ const (
 	inTunnel     = inServer | inClient
 	inProcess    = inTunnel | inRun // what belongs to a process, whatever tunnels it has
 	inCerts      = inCertsInit | inCertsIssue
-	everyCommand = inProcess | inCerts | inStatus | inNetstat
+	inQuery      = inStatus | inStop // what goes to the status port of a process
+	everyCommand = inProcess | inCerts | inQuery | inNetstat
 )
 
 // command is one command as operators know it.
@@ -141,6 +143,18 @@ var commands = []command{
 			{"once", "sallyport status localhost:6060 --cacert ca.pem"},
 			{"again and again, with who is connected", "sallyport status unix:/run/sallyport.sock --watch --connections"},
 			{"as documents, for other programs", "sallyport status http://localhost:6060 --token-file status.token --json"},
+		},
+	},
+	{
+		set:     inStop,
+		name:    "stop",
+		summary: "Have a running sallyport drain and end, by its status port",
+		details: "The process has to run with --enable-shutdown. Exits with 0 once the drain has begun, without waiting for its end. Without ADDR the status port is what SALLYPORT_STATUS says, as for the process itself.",
+		arguments: []argument{
+			{name: "ADDR", help: "status port: [http://|https://]HOST:PORT or unix:PATH; HTTPS unless http:// or unix:", optional: true, set: setStatusQuery},
+		},
+		examples: []example{
+			{"where there is no other way to tell it", "sallyport stop http://localhost:6060 --token-file status.token"},
 		},
 	},
 	{

@@ -10,8 +10,11 @@ import (
 )
 
 // StatusQuery is the work of `sallyport status`: to read a status port, and to
-// show what it says.
+// show what it says. It is that of `sallyport stop` too, which asks the port to end
+// the process.
 type StatusQuery struct {
+	Stop bool // of what follows, only how to reach the port counts
+
 	Port socket.Address
 	TLS  bool // HTTPS, else plain HTTP
 
@@ -51,6 +54,7 @@ func setStatusQuery(d *draft, text string) error {
 // checkStatusQuery wants it said what to read.
 func (d *draft) checkStatusQuery() (Command, error) {
 	q := &d.query
+	q.Stop = d.command.set == inStop
 	q.Port, q.TLS = d.status.address, !d.status.plain
 	switch network := q.Port.Network(); {
 	case q.Port.IsZero():

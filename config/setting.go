@@ -29,11 +29,11 @@ type setting struct {
 func (s *setting) isSwitch() bool { return s.value == "" }
 
 // variable is the environment variable that every setting has. Those of sallyport
-// status have names apart: as a health check it shares the environment of the
-// process that it looks at, whose certificate, say, is not meant for it.
+// status and stop have names apart: as a health check it shares the environment of
+// the process that it looks at, whose certificate, say, is not meant for it.
 func (s *setting) variable() string {
 	prefix := "SALLYPORT_"
-	if s.commands == inStatus && s.name != "status" {
+	if s.commands&^inQuery == 0 && s.name != "status" {
 		prefix += "STATUS_"
 	}
 	return prefix + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))

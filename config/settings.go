@@ -234,22 +234,22 @@ var settings = []setting{
 	},
 
 	{
-		name: "cert", commands: inStatus, group: groupIdentity, value: "PATH",
+		name: "cert", commands: inQuery, group: groupIdentity, value: "PATH",
 		help: "file with the certificate chain to show, where the status port asks for one; needs --key",
 		set:  one(func(d *draft) *string { return &d.query.Cert }, parsePath),
 	},
 	{
-		name: "key", commands: inStatus, group: groupIdentity, value: "PATH",
+		name: "key", commands: inQuery, group: groupIdentity, value: "PATH",
 		help: "file with the private key; needs --cert",
 		set:  one(func(d *draft) *string { return &d.query.Key }, parsePath),
 	},
 	{
-		name: "cacert", commands: inStatus, group: groupIdentity, value: "PATH", env: []string{"SALLYPORT_CACERT", "CACERT_PATH"},
+		name: "cacert", commands: inQuery, group: groupIdentity, value: "PATH", env: []string{"SALLYPORT_CACERT", "CACERT_PATH"},
 		help: "file with the CA certificates that the status port's must chain to; without it, the system's",
 		set:  one(func(d *draft) *string { return &d.query.CACert }, parsePath),
 	},
 	{
-		name: "server-name", commands: inStatus, group: groupIdentity, value: "NAME",
+		name: "server-name", commands: inQuery, group: groupIdentity, value: "NAME",
 		help: "host name to verify instead of that of ADDR",
 		set:  one(func(d *draft) *string { return &d.query.ServerName }, parseServerName),
 	},
@@ -588,22 +588,22 @@ var settings = []setting{
 	},
 
 	{
-		name: "status", commands: inStatus, group: groupStatus, value: "ADDR", hidden: true,
+		name: "status", commands: inQuery, group: groupStatus, value: "ADDR", hidden: true,
 		help: "the status port, where it does not stand alone",
 		set:  one(func(d *draft) *statusAddress { return &d.status }, parseStatusAddress),
 	},
 	{
-		name: "token-file", commands: inStatus, group: groupStatus, value: "PATH",
+		name: "token-file", commands: inQuery, group: groupStatus, value: "PATH",
 		help: "file with the token that the status port asks for",
 		set:  one(func(d *draft) *string { return &d.query.TokenFile }, parsePath),
 	},
 	{
-		name: "token", commands: inStatus, group: groupStatus, value: "TOKEN", secret: true,
+		name: "token", commands: inQuery, group: groupStatus, value: "TOKEN", secret: true,
 		help: "that token itself; others may see it, so prefer its variable",
 		set:  one(func(d *draft) *Secret { return &d.query.Token }, parseToken),
 	},
 	{
-		name: "timeout", commands: inStatus, group: groupStatus, value: "DURATION", initial: "15s",
+		name: "timeout", commands: inQuery, group: groupStatus, value: "DURATION", initial: "15s",
 		help: "longest time for the answer; it may have to wait for the backend's --connect-timeout",
 		set:  one(func(d *draft) *time.Duration { return &d.query.Timeout }, parsePositiveDuration),
 	},

@@ -146,7 +146,12 @@ func trust(o Options) (*tls.Config, error) {
 
 // get asks for a path, and returns the body if the answer has one of the codes.
 func (c *Client) get(ctx context.Context, path string, codes ...int) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
+	return c.ask(ctx, http.MethodGet, path, codes...)
+}
+
+// ask is get with another method.
+func (c *Client) ask(ctx context.Context, method, path string, codes ...int) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path, nil)
 	if err != nil {
 		return nil, c.unreachable(path, err)
 	}
@@ -165,7 +170,7 @@ func (c *Client) get(ctx context.Context, path string, codes ...int) ([]byte, er
 	case len(body) > maxAnswerBytes:
 		return nil, c.unreachable(path, fmt.Errorf("the answer is larger than %d bytes", maxAnswerBytes))
 	case !slices.Contains(codes, response.StatusCode):
-		return nil, c.unreachable(path, c.refused(response.StatusCode, string(body)))
+		return nil, c.unreachable(path, c.refused(path, response.StatusCode, string(body)))
 	}
 	return body, nil
 }
@@ -205,7 +210,7 @@ func (c *Client) explained(ctx context.Context, err error) error {
 }
 
 // refused says what an answer with another code than those expected means.
-func (c *Client) refused(code int, body string) error {
+func (c *Client) refused(path string, code int, body string) error {
 	switch {
 	case code == http.StatusUnauthorized && c.token == "":
 		return errors.New("it asks for a token: --token-file PATH")
@@ -213,6 +218,8 @@ func (c *Client) refused(code int, body string) error {
 		return errors.New("the token is not the right one")
 	case code == http.StatusBadRequest && strings.Contains(body, "HTTP request to an HTTPS server"):
 		return fmt.Errorf("it speaks HTTPS; write https://%s", c.options.Address)
+	case code == http.StatusNotFound && path == shutdownPath:
+		return errors.New("it ends no process that was started without --enable-shutdown")
 	case code == http.StatusNotFound:
 		return errors.New("there is no such document; this may not be a status port, or one of an older version")
 	}

@@ -347,3 +347,23 @@ func TestColoursFollowHowWellItIs(t *testing.T) {
 		}
 	}
 }
+
+func TestStop(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	server := port(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost || r.URL.Path != "/_shutdown" || r.Header.Get("Authorization") != "Bearer word" {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		asked++
+	}))
+	var out strings.Builder
+	if begun, err := client(t, server, Options{Token: "word"}).Stop(t.Context(), &out); err != nil || !begun || asked != 1 || out.String() != "shutting down\n" {
+		t.Errorf("begun %v, error %v, asked %d times: %q", begun, err, asked, &out)
+	}
+	_, err := client(t, server, Options{}).Stop(t.Context(), io.Discard)
+	if !errors.As(err, new(*UnreachableError)) || !strings.Contains(err.Error(), "--enable-shutdown") {
+		t.Errorf("error %v", err)
+	}
+}

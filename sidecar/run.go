@@ -111,7 +111,7 @@ func (s *Sidecar) live(reload *reload, signals <-chan os.Signal) (cause string, 
 		case <-reload.retry.C:
 			reload.again()
 		case <-s.shutdown:
-			return "request to /_shutdown", nil
+			return byRequest, nil
 		case err := <-s.failed:
 			return "a listener failed", err
 		}
@@ -165,12 +165,18 @@ func (s *Sidecar) drain(cause string, failure error, signals <-chan os.Signal) e
 	go func() { drained <- s.shutDown(ctx, delay, cause, failure) }()
 	forced := ctx.Done()
 	var overdue <-chan time.Time
+	// A service manager sends its signal to a process all the same whose status port was asked before, as in a preStop hook.
+	signalled := cause != byRequest
 	for {
 		select {
 		case err := <-drained:
 			return err
 		case sig := <-signals:
-			if !isReload(sig) {
+			switch {
+			case isReload(sig):
+			case !signalled:
+				signalled = true
+			default:
 				force(fmt.Errorf("%w by a second signal, %s", errForced, signalName(sig)))
 			}
 		case <-forced:
@@ -180,6 +186,9 @@ func (s *Sidecar) drain(cause string, failure error, signals <-chan os.Signal) e
 		}
 	}
 }
+
+// byRequest is the cause of a drain that no signal began.
+const byRequest = "request to /_shutdown"
 
 // errForced is a drain that did not come to its own end.
 var errForced = errors.New("open connections were closed")
