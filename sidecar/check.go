@@ -109,23 +109,23 @@ func (c *checkup) tunnel(ctx context.Context, t *config.Tunnel) {
 	c.proxy(ctx, t)
 
 	c.proxyProtocol(t)
+	c.served(ctx, t)
+	c.routes(ctx, t)
+}
+
+// served reports on how the tunnel's clients are served, or its targets are: on identity, trust and access.
+func (c *checkup) served(ctx context.Context, t *config.Tunnel) {
 	c.policy(ctx, t)
 	source, err := c.source(ctx, t)
 	if err != nil {
 		c.problem(err)
 		return
 	}
-	cas := authorities(source)
-	var chain []*x509.Certificate
-	for _, cert := range source.Certificates() {
-		if cert.Role != certloader.RoleCA {
-			chain = append(chain, cert.X509)
-		}
-	}
-	c.identity(t, chain, cas)
+	cas, chains := authorities(source), chains(source)
+	c.identities(t, chains, cas)
 	c.trust(t, cas)
 	c.revocation(source.CRLs())
-	c.missingLists(t, chain, cas, source.CRLs())
+	c.missingLists(t, slices.Concat(chains...), cas, source.CRLs())
 	c.ticketKeys(t, source)
 	if err := namesOfOneDomain(t, source); err != nil {
 		c.problem(err)
@@ -133,6 +133,20 @@ func (c *checkup) tunnel(ctx context.Context, t *config.Tunnel) {
 	if err := source.Close(); err != nil {
 		c.problem(err)
 	}
+}
+
+// chains are the certificates of each identity of a source, leaf first.
+func chains(source *certloader.Source) [][]*x509.Certificate {
+	var all [][]*x509.Certificate
+	for _, cert := range source.Certificates() {
+		switch cert.Role {
+		case certloader.RoleIdentity:
+			all = append(all, []*x509.Certificate{cert.X509})
+		case certloader.RoleIntermediate:
+			all[len(all)-1] = append(all[len(all)-1], cert.X509)
+		}
+	}
+	return all
 }
 
 // ticketKeys reports on the keys that session tickets are sealed with, if they are shared.

@@ -19,11 +19,28 @@ import (
 // fewCAs is how many CAs a report lists one by one. A bundle of all the public ones would drown the rest.
 const fewCAs = 10
 
+// identities reports on all that the tunnel has to show: its identity, and further ones.
+func (c *checkup) identities(t *config.Tunnel, chains [][]*x509.Certificate, cas []*x509.Certificate) {
+	if len(chains) == 0 {
+		c.identity(t, nil, cas)
+	}
+	for i, chain := range chains {
+		one := *t
+		if i > 0 {
+			one.Identity = t.Identities[i-1]
+		}
+		c.identity(&one, chain, cas)
+	}
+}
+
 // identity reports on the certificate that the tunnel shows and on its chain, leaf first.
 func (c *checkup) identity(t *config.Tunnel, chain, cas []*x509.Certificate) {
 	switch {
 	case t.DisableTLS:
 		c.line("  identity     none: the listener speaks no TLS")
+		return
+	case len(chain) == 0 && len(t.Routes) > 0:
+		c.line("  identity     none: all there are are those of routes")
 		return
 	case len(chain) == 0 && t.SendsNoCertificate():
 		c.line("  identity     none: no certificate is sent")
@@ -80,6 +97,9 @@ func (c *checkup) trust(t *config.Tunnel, cas []*x509.Certificate) {
 	origin := "--cacert " + t.CACert
 	switch {
 	case t.DisableTLS:
+		return
+	case t.Mode == config.Server && len(t.Routes) > 0 && t.Access.IsZero() && !t.DisableAuthentication:
+		c.line("  trust        nobody is let in but by a route")
 		return
 	case t.Mode == config.Server && t.DisableAuthentication:
 		c.line("  trust        nobody is asked for a certificate")
