@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // Bounds of what is taken from the other side, and from the token's file.
@@ -196,6 +198,8 @@ func (c *Client) explained(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return fmt.Errorf("it speaks plain HTTP; write http://%s", c.options.Address)
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
+		hint = "is the process running, and is this its --status?"
 	case errors.As(err, new(x509.UnknownAuthorityError)):
 		hint = "--cacert PATH says whom to trust"
 	case errors.As(err, new(x509.HostnameError)):

@@ -31,7 +31,13 @@ func (f files) flags() []string { return []string{"--cert", f.cert, "--key", f.k
 // newPKI makes an authority in a directory of its own.
 func newPKI(t *testing.T) *pki {
 	t.Helper()
-	ca, err := devpki.NewCA(devpki.Options{CommonName: t.Name()})
+	return authority(t, t.Name())
+}
+
+// authority is newPKI for one whose name matters.
+func authority(t *testing.T, name string) *pki {
+	t.Helper()
+	ca, err := devpki.NewCA(devpki.Options{CommonName: name})
 	if err != nil {
 		t.Fatal(err)
 	}
