@@ -54,6 +54,9 @@ func run(args []string, env func(string) (string, bool), stdout, stderr io.Write
 		if err := sidecar.Check(context.Background(), c.Sidecar, stdout); err != nil {
 			return fail(stderr, err, exitUsage)
 		}
+		if c.Ghostunnel {
+			err = sidecar.CompareWithGhostunnel(c.Sidecar, stdout)
+		}
 	case *config.StatusQuery:
 		return showStatus(c, env, stdout, stderr)
 	case *config.Certs:

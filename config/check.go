@@ -24,7 +24,7 @@ func (d *draft) finish() (Command, error) {
 		return nil, err
 	}
 	if d.command.check {
-		return &Check{Sidecar: &d.sidecar}, nil
+		return &Check{Sidecar: &d.sidecar, Ghostunnel: d.ghostunnel}, nil
 	}
 	return &d.sidecar, nil
 }

@@ -116,6 +116,10 @@ var commands = []command{
 				"before a restart with new files",
 				"sallyport check server --listen :8443 --target localhost:8080 --cert server.pem --key server-key.pem --cacert ca.pem --allow-cn alice",
 			},
+			{
+				"what a command line of Ghostunnel's would do here",
+				"sallyport check ghostunnel server --listen :8443 --target localhost:8080 --keystore server.p12 --cacert ca.pem --allow-cn alice",
+			},
 		},
 	},
 	{

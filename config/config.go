@@ -94,6 +94,7 @@ func Parse(args []string, env func(string) (string, bool), out io.Writer, versio
 // read makes a command of a line, and of the files that it names as they are now.
 func (l *line) read(env func(string) (string, bool)) (Command, error) {
 	d := newDraft(l.command)
+	d.ghostunnel = l.ghostunnel
 	d.again = func() (Command, error) { return l.read(env) }
 	if err := d.setFlags(l.flags); err != nil {
 		return nil, err

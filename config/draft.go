@@ -33,6 +33,7 @@ type draft struct {
 	acmeAgreed         bool
 	acmeTestCA         string
 	keyFile            string // read after the environment
+	ghostunnel         bool   // the line was one of Ghostunnel's
 
 	// Of a configuration file, and of a tunnel in one.
 	configFile string

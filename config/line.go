@@ -14,6 +14,8 @@ type line struct {
 	flags     []flag   // in the order given
 	arguments []string
 	page      page // if it asks for nothing but something to read
+
+	ghostunnel bool // the line was one of Ghostunnel's
 }
 
 // flag is one occurrence of a flag.
@@ -43,6 +45,7 @@ func parseLine(args []string) (line, error) {
 	registerCommands(app)
 
 	var l line
+	args, l.ghostunnel = withoutGhostunnel(args)
 	context, err := app.ParseContext(args)
 	if context == nil {
 		return l, fmt.Errorf("command line: %w", err)
@@ -177,6 +180,9 @@ func (l *line) mistake(args []string, context *kingpin.ParseContext, err error) 
 	}
 	switch {
 	case token.IsFlag() && findFlag(token.Value) == nil:
+		if err := foreignFlag(token.String()); err != nil {
+			return err
+		}
 		return unknownFlag(token.String(), selected)
 	case token.Type == kingpin.TokenArg && l.endsInSecret():
 		return fmt.Errorf("unexpected argument after the value of --%s; a value with blanks goes in quotes", l.flags[len(l.flags)-1].name)

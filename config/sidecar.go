@@ -29,7 +29,8 @@ type Sidecar struct {
 // Check is the work of `sallyport check`: to load and verify what the Sidecar
 // would run with, and to report on it.
 type Check struct {
-	Sidecar *Sidecar
+	Sidecar    *Sidecar
+	Ghostunnel bool // the command line is one of Ghostunnel's: tell what differs
 }
 
 // LogValue is the configuration for the log: all of it but its secrets.

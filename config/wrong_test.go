@@ -42,6 +42,7 @@ func TestWrongCombinations(t *testing.T) {
 		// Flags
 		{leastServer + " --lissen :1", `unknown flag "--lissen"; did you mean --listen?`},
 		{leastServer + " --frobnicate", `unknown flag "--frobnicate"; see sallyport server --help`},
+		{leastServer + " --keychain-identity web", "--keychain-identity: Ghostunnel has it, for the keychains of macOS and Windows, and Sallyport has not; export certificate and key as PKCS#12, for --keystore"},
 		{"--frobnicate", `unknown flag "--frobnicate"; see sallyport --help`},
 		{leastServer + " -x", `unknown flag "-x"; see sallyport server --help`},
 		{leastServer + " --no-cacert", `unknown flag "--no-cacert"; did you mean --cacert?`},
