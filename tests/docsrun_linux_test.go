@@ -152,7 +152,7 @@ func (s *shell) run(t *testing.T, command string) (code int, out string) {
 		t.Fatal(err)
 	}
 	// What runs must not read the next command; $? is the command's for the next.
-	if _, err := fmt.Fprintf(s.input, ". ./.command </dev/null; status=$?; %sprintf '\\1%%d\\n' $status; (exit $status)\n", awaitListeners(command)); err != nil {
+	if _, err := fmt.Fprintf(s.input, ". ./.command </dev/null; status=$?; %sprintf '\\1%%d\\n' $status; (exit $status)\n", s.awaitListeners(command)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the end of "+command, func() bool {
@@ -176,14 +176,18 @@ func (s *shell) run(t *testing.T, command string) (code int, out string) {
 	return code, out
 }
 
-// listens finds where a command listens in the background.
-var listens = regexp.MustCompile(`(?:--listen[ =]|--status[ =]|-l |http\.server )(?:https?://)?(?:[\w.-]*:)?(unix:\S+|\d+)\b`)
+// listens finds where a command listens in the background, or what it reads does.
+var listens = regexp.MustCompile(`(?:\blisten: |\bstatus: |--listen[ =]|--status[ =]|-l |http\.server )(?:https?://)?(?:[\w.-]*:)?(unix:\S+|\d+)\b`)
 
 // awaitListeners is what waits for a command in the background to listen, as the
 // reader does who takes a moment to type the next one.
-func awaitListeners(command string) string {
+func (s *shell) awaitListeners(command string) string {
 	if !regexp.MustCompile(`&(\s+\w+=\S+)?\s*(#.*)?$`).MatchString(command) {
 		return ""
+	}
+	if match := regexp.MustCompile(`--config[ =](\S+)`).FindStringSubmatch(command); match != nil {
+		file, _ := os.ReadFile(filepath.Join(s.dir, match[1])) // if there is none, the command says so
+		command += string(file)
 	}
 	wait := "for i in $(seq 400); do kill -0 $! 2>/dev/null || break; "
 	for _, match := range listens.FindAllStringSubmatch(command, -1) {
