@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"sallyport/socket"
 )
 
 // finish checks what the settings say together and gives the command.
@@ -56,6 +58,7 @@ func (d *draft) checkTunnel(process *draft) []error {
 	t.Name = cmp.Or(t.Name, string(t.Mode))
 	checks := []func() error{
 		d.checkAddresses,
+		d.checkUpstream,
 		d.checkListenFile,
 		d.checkPlain,
 		d.checkProxyProtocol,
@@ -101,21 +104,33 @@ func (d *draft) checkAddresses() error {
 	if t.Listen.IsZero() {
 		missing = append(missing, errors.New("--listen: missing; say where to accept, as HOST:PORT or unix:PATH"))
 	}
-	if t.Target.IsZero() && len(d.routes) == 0 {
+	if t.Upstream.IsZero() && len(d.routes) == 0 {
 		missing = append(missing, errors.New("--target: missing; say where to forward, as HOST:PORT or unix:PATH"))
 	}
-	switch {
-	case len(missing) > 0:
+	if len(missing) > 0 {
 		return errors.Join(missing...)
-	case t.Target.IsZero(): // its routes have theirs
-	case t.Listen == t.Target:
-		return fmt.Errorf("%s and %s: both are %s, so that connections would go round in circles; change one", d.name("listen"), d.name("target"), t.Listen)
-	case t.Mode == Server && t.Target.Network() == "tcp" && t.Target.Host() == "" && !d.unsafeTarget:
-		return fmt.Errorf("%s %s: names no host; write localhost%[2]s", d.name("target"), t.Target)
-	case t.Mode == Server && !t.Target.IsLocal() && !d.unsafeTarget:
-		return fmt.Errorf("%s %s: would carry plaintext to another machine; use localhost, 127.0.0.1, [::1] or unix:PATH, or add --unsafe-target", d.name("target"), t.Target)
-	case t.Mode == Client && !t.Listen.IsLocal() && !d.unsafeListen:
+	}
+	for _, target := range t.Upstream.Targets {
+		if err := d.checkTarget(target.Address); err != nil {
+			return err
+		}
+	}
+	if t.Mode == Client && !t.Listen.IsLocal() && !d.unsafeListen {
 		return fmt.Errorf("%s %s: would accept plaintext from other machines; use localhost, 127.0.0.1, [::1] or unix:PATH, or add --unsafe-listen", d.name("listen"), t.Listen)
+	}
+	return nil
+}
+
+// checkTarget wants a target that is somebody else, and safe to send plaintext to.
+func (d *draft) checkTarget(at socket.Address) error {
+	t := &d.tunnel
+	switch {
+	case t.Listen == at:
+		return fmt.Errorf("%s and %s: both are %s, so that connections would go round in circles; change one", d.name("listen"), d.name("target"), at)
+	case t.Mode == Server && at.Network() == "tcp" && at.Host() == "" && !d.unsafeTarget:
+		return fmt.Errorf("%s %s: names no host; write localhost%[2]s", d.name("target"), at)
+	case t.Mode == Server && !at.IsLocal() && !d.unsafeTarget:
+		return fmt.Errorf("%s %s: would carry plaintext to another machine; use localhost, 127.0.0.1, [::1] or unix:PATH, or add --unsafe-target", d.name("target"), at)
 	}
 	return nil
 }
@@ -258,16 +273,17 @@ func (d *draft) withoutIdentity() string {
 	return d.name("disable-authentication")
 }
 
-// checkServerName settles what name a client's target has to prove.
+// checkServerName settles what name each of a client's targets has to prove.
 func (d *draft) checkServerName() error {
 	t := &d.tunnel
-	if t.ServerName == "" {
-		t.ServerName = withoutZone(t.Target.Host())
-	}
-	// SVIDs have no host names: the Workload API's trust goes by SPIFFE IDs.
-	// Pins go by no names at all.
-	if t.ServerName == "" && !t.Target.IsZero() && !t.Identity.WorkloadAPI.Use && len(t.Access.Pins) == 0 {
-		return fmt.Errorf("%s %s: has no host name to verify; add --override-server-name NAME", d.name("target"), t.Target)
+	for i := range t.Upstream.Targets {
+		target := &t.Upstream.Targets[i]
+		target.ServerName = cmp.Or(d.overrideServerName, withoutZone(target.Address.Host()))
+		// SVIDs have no host names: the Workload API's trust goes by SPIFFE IDs.
+		// Pins go by no names at all.
+		if target.ServerName == "" && !t.Identity.WorkloadAPI.Use && len(t.Access.Pins) == 0 {
+			return fmt.Errorf("%s %s: has no host name to verify; add --override-server-name NAME", d.name("target"), target.Address)
+		}
 	}
 	return nil
 }

@@ -61,6 +61,16 @@ func address(t *testing.T, text string) socket.Address {
 	return a
 }
 
+// upstreamTo is what there is to one target without another flag.
+func upstreamTo(t *testing.T, at, serverName string) Upstream {
+	t.Helper()
+	return Upstream{
+		Targets:         []Target{{Address: address(t, at), Weight: 1, ServerName: serverName}},
+		ResolveInterval: 30 * time.Second,
+		HealthTimeout:   5 * time.Second,
+	}
+}
+
 // Pins of empty keys.
 const (
 	somePin  = "sha256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
@@ -119,7 +129,7 @@ func TestLeastServerHasTheDefaults(t *testing.T) {
 			Mode:           Server,
 			Protocol:       TCP,
 			Listen:         address(t, ":8443"),
-			Target:         address(t, "localhost:8080"),
+			Upstream:       upstreamTo(t, "localhost:8080", ""),
 			KeepAlive:      15 * time.Second,
 			Identity:       Identity{Keystore: "id.pem"},
 			Access:         Access{All: true},
@@ -146,10 +156,9 @@ func TestLeastClientHasTheDefaults(t *testing.T) {
 		Mode:           Client,
 		Protocol:       TCP,
 		Listen:         address(t, "localhost:8080"),
-		Target:         address(t, "web.example.com:8443"),
+		Upstream:       upstreamTo(t, "web.example.com:8443", "web.example.com"),
 		KeepAlive:      15 * time.Second,
 		Identity:       Identity{Keystore: "id.pem"},
-		ServerName:     "web.example.com",
 		TLS:            TLS{CipherSuites: safeSuites, Resumption: true},
 		ConnectTimeout: 10 * time.Second,
 		CloseTimeout:   time.Minute,
@@ -180,9 +189,34 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		set         func(*Sidecar, *Tunnel) // makes what is wanted of the least line
 	}{
 		{"server --target localhost:8080 --keystore id.pem --allow-all", "--listen unix:/run/s", func(_ *Sidecar, u *Tunnel) { u.Listen = address(t, "unix:/run/s") }},
-		{"server --listen :8443 --keystore id.pem --allow-all", "--target unix:/run/s", func(_ *Sidecar, u *Tunnel) { u.Target = address(t, "unix:/run/s") }},
-		{"server --listen :8443 --keystore id.pem --allow-all", "--target db.example.com:80 --unsafe-target", func(_ *Sidecar, u *Tunnel) { u.Target = address(t, "db.example.com:80") }},
+		{"server --listen :8443 --keystore id.pem --allow-all", "--target unix:/run/s", func(_ *Sidecar, u *Tunnel) { u.Upstream.Targets[0].Address = address(t, "unix:/run/s") }},
+		{"server --listen :8443 --keystore id.pem --allow-all", "--target db.example.com:80 --unsafe-target", func(_ *Sidecar, u *Tunnel) { u.Upstream.Targets[0].Address = address(t, "db.example.com:80") }},
 		{"client --target web.example.com:8443 --keystore id.pem", "--listen :8080 --unsafe-listen", func(_ *Sidecar, u *Tunnel) { u.Listen = address(t, ":8080") }},
+		{"server --listen :8443 --keystore id.pem --allow-all", "--target localhost:8080;weight=3", func(_ *Sidecar, u *Tunnel) { u.Upstream.Targets[0].Weight = 3 }},
+		{leastServer, "--target unix:/a;b;weight=256", func(_ *Sidecar, u *Tunnel) {
+			u.Upstream.Balance = RoundRobin
+			u.Upstream.Targets = append(u.Upstream.Targets, Target{Address: address(t, "unix:/a;b"), Weight: 256})
+		}},
+		{leastClient, "--target 192.0.2.1:1 --balance least-conn", func(_ *Sidecar, u *Tunnel) {
+			u.Upstream.Balance = LeastConn
+			u.Upstream.Targets = append(u.Upstream.Targets, Target{Address: address(t, "192.0.2.1:1"), Weight: 1, ServerName: "192.0.2.1"})
+		}},
+		{leastClient, "--target 192.0.2.1:1 --balance source --override-server-name db", func(_ *Sidecar, u *Tunnel) {
+			u.Upstream.Balance = BySource
+			u.Upstream.Targets[0].ServerName = "db"
+			u.Upstream.Targets = append(u.Upstream.Targets, Target{Address: address(t, "192.0.2.1:1"), Weight: 1, ServerName: "db"})
+		}},
+		{leastServer, "--balance first", func(_ *Sidecar, u *Tunnel) { u.Upstream.Balance = First }},
+		{leastServer, "--health-interval 100ms --health-timeout 1s", func(_ *Sidecar, u *Tunnel) {
+			u.Upstream.Balance, u.Upstream.HealthInterval, u.Upstream.HealthTimeout = RoundRobin, 100*time.Millisecond, time.Second
+		}},
+		{leastServer, "--health-interval 0", func(*Sidecar, *Tunnel) {}},
+		{leastServer, "--resolve-interval 1s", func(_ *Sidecar, u *Tunnel) {
+			u.Upstream.Balance, u.Upstream.ResolveInterval = RoundRobin, time.Second
+		}},
+		{leastServer, "--slow-start 10s", func(_ *Sidecar, u *Tunnel) {
+			u.Upstream.Balance, u.Upstream.SlowStart = RoundRobin, 10*time.Second
+		}},
 		{leastServer, "--skip-resolve", func(_ *Sidecar, u *Tunnel) { u.SkipResolve = true }},
 		{leastServer, "--no-skip-resolve", func(*Sidecar, *Tunnel) {}},
 		{leastServer, "--keepalive 1m", func(_ *Sidecar, u *Tunnel) { u.KeepAlive = time.Minute }},
@@ -236,7 +270,7 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		}},
 		{"client --listen localhost:8080 --target unix:/run/web", "--use-workload-api-addr unix:///run/agent.sock", func(s *Sidecar, u *Tunnel) {
 			workload(agent)(s, u)
-			u.Target, u.ServerName = address(t, "unix:/run/web"), ""
+			u.Upstream.Targets[0] = Target{Address: address(t, "unix:/run/web"), Weight: 1}
 		}},
 		{noIdentity, "--auto-acme-cert web.example.com --auto-acme-email a@b.example --auto-acme-agree-to-tos", func(_ *Sidecar, u *Tunnel) {
 			u.Identity = Identity{ACME: ACME{Name: "web.example.com", Email: "a@b.example"}}
@@ -276,13 +310,13 @@ func TestEverySettingDoesSomething(t *testing.T) {
 			u.Access = Access{Pins: []auth.Pin{pin(t, somePin), pin(t, otherPin)}}
 		}},
 		{leastClient, "--verify-spki-pin " + somePin + " --override-server-name db.example", func(_ *Sidecar, u *Tunnel) {
-			u.Access, u.ServerName = Access{Pins: []auth.Pin{pin(t, somePin)}}, "db.example"
+			u.Access, u.Upstream.Targets[0].ServerName = Access{Pins: []auth.Pin{pin(t, somePin)}}, "db.example"
 		}},
 		{anonymous, "--verify-spki-pin " + somePin + " --disable-authentication", func(_ *Sidecar, u *Tunnel) {
 			u.Identity, u.DisableAuthentication, u.Access = Identity{}, true, Access{Pins: []auth.Pin{pin(t, somePin)}}
 		}},
 		{"client --listen localhost:8080 --target unix:/run/web --keystore id.pem", "--verify-spki-pin " + somePin, func(_ *Sidecar, u *Tunnel) {
-			u.Target, u.ServerName, u.Access = address(t, "unix:/run/web"), "", Access{Pins: []auth.Pin{pin(t, somePin)}}
+			u.Upstream.Targets[0], u.Access = Target{Address: address(t, "unix:/run/web"), Weight: 1}, Access{Pins: []auth.Pin{pin(t, somePin)}}
 		}},
 		{bareServer, "--allow-cn a --no-allow-all", func(_ *Sidecar, u *Tunnel) { u.Access = Access{CommonNames: []string{"a"}} }},
 		{bareServer, "--disable-authentication", func(_ *Sidecar, u *Tunnel) {
@@ -298,8 +332,8 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		{leastClient, "--verify-ip 192.0.2.1 --verify-ip-san ::1", func(_ *Sidecar, u *Tunnel) {
 			u.Access = Access{IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("::1")}}
 		}},
-		{leastClient, "--override-server-name other.example.com", func(_ *Sidecar, u *Tunnel) { u.ServerName = "other.example.com" }},
-		{leastClient, "--override-server-name 2001:DB8::1", func(_ *Sidecar, u *Tunnel) { u.ServerName = "2001:db8::1" }},
+		{leastClient, "--override-server-name other.example.com", func(_ *Sidecar, u *Tunnel) { u.Upstream.Targets[0].ServerName = "other.example.com" }},
+		{leastClient, "--override-server-name 2001:DB8::1", func(_ *Sidecar, u *Tunnel) { u.Upstream.Targets[0].ServerName = "2001:db8::1" }},
 		{anonymous, "--disable-authentication", func(_ *Sidecar, u *Tunnel) {
 			u.DisableAuthentication = true
 			u.Identity = Identity{}

@@ -25,6 +25,7 @@ type draft struct {
 
 	// What only finish needs to know.
 	status             statusAddress
+	overrideServerName string
 	unsafeTarget       bool
 	unsafeListen       bool
 	unsafeCipherSuites bool

@@ -363,7 +363,7 @@ func FuzzFile(f *testing.F) {
 		command, err := Parse([]string{"run", "--config", path}, env, &strings.Builder{}, "v1.2.3")
 		if err == nil {
 			for _, u := range command.(*Sidecar).Tunnels {
-				if u.Name == "" || u.Listen.IsZero() || u.Target.IsZero() && len(u.Routes) == 0 {
+				if u.Name == "" || u.Listen.IsZero() || u.Upstream.IsZero() && len(u.Routes) == 0 {
 					t.Errorf("a tunnel without what it needs: %+v", u)
 				}
 			}

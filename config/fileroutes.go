@@ -129,7 +129,7 @@ func (f *file) keys(d *draft, entries []entry) {
 
 // servesRoutesAlone tells whether a tunnel has routes, and refuses all clients
 // that none of them is for. Identity and access are theirs then.
-func (d *draft) servesRoutesAlone() bool { return len(d.routes) > 0 && d.tunnel.Target.IsZero() }
+func (d *draft) servesRoutesAlone() bool { return len(d.routes) > 0 && d.tunnel.Upstream.IsZero() }
 
 // finishRoutes checks the routes and further identities of a tunnel, of which
 // those faults have been found, and makes them part of it.
@@ -204,7 +204,13 @@ func (d *draft) within(tunnel *draft) *draft {
 	})
 	take(named("cacert"), func() { merged.tunnel.CACert = d.tunnel.CACert })
 	take(named("crl"), func() { merged.tunnel.CRLs = d.tunnel.CRLs })
-	take(named("target"), func() { merged.tunnel.Target = d.tunnel.Target })
+	own, of := &d.tunnel.Upstream, &merged.tunnel.Upstream
+	take(named("target"), func() { of.Targets = own.Targets })
+	take(named("balance"), func() { of.Balance = own.Balance })
+	take(named("health-interval"), func() { of.HealthInterval = own.HealthInterval })
+	take(named("health-timeout"), func() { of.HealthTimeout = own.HealthTimeout })
+	take(named("resolve-interval"), func() { of.ResolveInterval = own.ResolveInterval })
+	take(named("slow-start"), func() { of.SlowStart = own.SlowStart })
 	take(named("unsafe-target"), func() { merged.unsafeTarget = d.unsafeTarget })
 	return &merged
 }
@@ -220,6 +226,7 @@ func (d *draft) checkRoute() []error {
 	for _, check := range []func() error{
 		d.checkServerNames,
 		d.checkAddresses,
+		d.checkUpstream,
 		d.checkIdentity,
 		d.checkPolicy,
 		d.checkAccess,

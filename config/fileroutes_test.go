@@ -65,14 +65,14 @@ tunnels:
 		return r
 	}
 	want := []Route{
-		change("shop", []string{"shop.example.com", "*.shop.example.com"}, func(u *Tunnel) { u.Target = address(t, "localhost:8081") }),
+		change("shop", []string{"shop.example.com", "*.shop.example.com"}, func(u *Tunnel) { u.Upstream.Targets = []Target{{Address: address(t, "localhost:8081"), Weight: 1}} }),
 		change("staff", []string{"staff.example.com"}, func(u *Tunnel) {
 			u.Identity, u.Identities = Identity{Keystore: "staff.p12", PasswordFile: "staff.password"}, nil
 			u.CACert, u.CRLs = "staff-ca.pem", nil
 			u.Access = Access{OrganizationalUnits: []string{"staff"}}
 		}),
 		change("open", []string{"open.example.com"}, func(u *Tunnel) {
-			u.Target = address(t, "10.0.0.1:80")
+			u.Upstream.Targets = []Target{{Address: address(t, "10.0.0.1:80"), Weight: 1}}
 			u.Access, u.DisableAuthentication = Access{}, true
 		}),
 	}
@@ -109,7 +109,7 @@ func TestATunnelMayServeItsRoutesAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if web := got.Tunnels[0]; !web.Target.IsZero() || !web.Identity.IsZero() || !web.Access.IsZero() || len(web.Routes) != 1 || !web.SendsNoCertificate() {
+	if web := got.Tunnels[0]; !web.Upstream.IsZero() || !web.Identity.IsZero() || !web.Access.IsZero() || len(web.Routes) != 1 || !web.SendsNoCertificate() {
 		t.Errorf("%+v", web)
 	}
 }

@@ -45,7 +45,7 @@ func TestFrontTakesItsVariables(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			sidecar, tunnel := mustParse(t, strings.Fields(test.line), test.env...)
-			if got := (front{tunnel.Target.String(), sidecar.Status.Listen.String(), sidecar.Log.Level}); got != test.want {
+			if got := (front{tunnel.Upstream.String(), sidecar.Status.Listen.String(), sidecar.Log.Level}); got != test.want {
 				t.Errorf("got %+v, want %+v", got, test.want)
 			}
 			if sidecar.Status.TLS && tunnel.DisableTLS {

@@ -22,7 +22,7 @@ type Route struct {
 func (r *Route) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.Any("server_names", r.ServerNames),
-		slog.String("target", r.Target.String()),
+		slog.Any("upstream", &r.Upstream),
 		slog.Any("identity", r.Identity),
 		slog.String("cacert", r.CACert),
 		slog.Any("crl", r.CRLs),

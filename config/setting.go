@@ -62,6 +62,7 @@ type group string
 // The groups, in the order in which help shows them.
 const (
 	groupAddresses    group = "Addresses"
+	groupTargets      group = "Several targets"
 	groupIdentity     group = "Identity and trust"
 	groupAccess       group = "Access"
 	groupLimits       group = "Timeouts and limits"
@@ -77,6 +78,6 @@ const (
 
 // groups is their order.
 var groups = []group{
-	groupAddresses, groupIdentity, groupAccess, groupLimits, groupHTTP, groupTLS,
+	groupAddresses, groupTargets, groupIdentity, groupAccess, groupLimits, groupHTTP, groupTLS,
 	groupStatus, groupShown, groupConnections, groupProcess, groupLogging, groupCertificates,
 }

@@ -36,9 +36,9 @@ var settings = []setting{
 		set:  one(func(d *draft) *socket.Address { return &d.netstat.Listen }, parsePortOrAddress),
 	},
 	{
-		name: "target", commands: inTunnel | inRoute, group: groupAddresses, value: "ADDR",
-		help: "where to forward: HOST:PORT, [IPv6]:PORT or unix:PATH",
-		set:  one(func(d *draft) *socket.Address { return &d.tunnel.Target }, socket.ParseAddress),
+		name: "target", commands: inTunnel | inRoute, group: groupAddresses, value: "ADDR", repeats: true,
+		help: "where to forward: HOST:PORT, [IPv6]:PORT or unix:PATH; of several, each may have ;weight=N behind it",
+		set:  each(func(d *draft) *[]Target { return &d.tunnel.Upstream.Targets }, parseTarget),
 	},
 	{
 		name: "protocol", commands: inTunnel, group: groupAddresses, value: "PROTOCOL", initial: "tcp", choices: []string{"tcp", "http"},
@@ -104,6 +104,33 @@ var settings = []setting{
 		name: "keepalive", commands: inTunnel, group: groupAddresses, value: "DURATION", initial: "15s",
 		help: "silence after which TCP connections are probed, and time between probes; 0 is never",
 		set:  one(func(d *draft) *time.Duration { return &d.tunnel.KeepAlive }, parseKeepAlive),
+	},
+
+	// Targets
+	{
+		name: "balance", commands: inTunnel | inRoute, group: groupTargets, value: "HOW", choices: []string{"round-robin", "least-conn", "first", "source"},
+		help: "which --target gets a connection: each by turns (round-robin, without this flag), that with the fewest (least-conn), the first that is up (first), or by the client's address (source)",
+		set:  one(func(d *draft) *Balance { return &d.tunnel.Upstream.Balance }, parseBalance),
+	},
+	{
+		name: "health-interval", commands: inTunnel | inRoute, group: groupTargets, value: "DURATION", initial: "0",
+		help: "check this often whether each --target is up: by --target-status if that is given, else by connecting, in client mode over TLS; 0 is never",
+		set:  one(func(d *draft) *time.Duration { return &d.tunnel.Upstream.HealthInterval }, parseHealthInterval),
+	},
+	{
+		name: "health-timeout", commands: inTunnel | inRoute, group: groupTargets, value: "DURATION", initial: "5s",
+		help: "longest time for such a check",
+		set:  one(func(d *draft) *time.Duration { return &d.tunnel.Upstream.HealthTimeout }, parsePositiveDuration),
+	},
+	{
+		name: "resolve-interval", commands: inTunnel | inRoute, group: groupTargets, value: "DURATION", initial: "30s",
+		help: "look up the names of targets this often; of several targets each address counts for itself; 1s or more",
+		set:  one(func(d *draft) *time.Duration { return &d.tunnel.Upstream.ResolveInterval }, parseResolveInterval),
+	},
+	{
+		name: "slow-start", commands: inTunnel | inRoute, group: groupTargets, value: "DURATION", initial: "0",
+		help: "give a target that comes back less than its share for this long; 0 gives it all at once",
+		set:  one(func(d *draft) *time.Duration { return &d.tunnel.Upstream.SlowStart }, parseDuration),
 	},
 
 	// Identity and trust
@@ -349,7 +376,7 @@ var settings = []setting{
 	{
 		name: "override-server-name", commands: inClient, group: groupAccess, value: "NAME",
 		help: "host name to send and to verify instead of that of --target",
-		set:  one(func(d *draft) *string { return &d.tunnel.ServerName }, parseServerName),
+		set:  one(func(d *draft) *string { return &d.overrideServerName }, parseServerName),
 	},
 	{
 		name: "disable-authentication", commands: inServer | inRoute, group: groupAccess,

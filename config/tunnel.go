@@ -30,7 +30,7 @@ const (
 	HTTP Protocol = "http" // requests and answers
 )
 
-// Tunnel is one listener with its target.
+// Tunnel is one listener with its targets.
 type Tunnel struct {
 	Origin   *Origin // where in a configuration file it stands; nil: on a command line
 	Name     string  // for logs and metrics; on a command line, the mode's name
@@ -38,7 +38,8 @@ type Tunnel struct {
 	Protocol Protocol
 	Requests Requests // with HTTP
 	Listen   socket.Address
-	Target   socket.Address
+
+	Upstream Upstream // where connections go
 
 	ListenMode  fs.FileMode   // permissions of the socket's file at Listen, which is UNIX then; 0: by the umask
 	ListenOwner string        // USER, USER:GROUP or :GROUP of that file; "": the process. ListenMode is set with it
@@ -55,10 +56,9 @@ type Tunnel struct {
 	DisableAuthentication bool
 	// Access says which verified peers are let in. Its zero value means none
 	// is needed in server mode (DisableAuthentication is set then), and that
-	// ServerName decides alone in client mode.
-	Access     Access
-	ServerName string // client mode: the name or IP address to send and to verify; "" with the Workload API alone
-	TLS        TLS
+	// the ServerName of a target decides alone in client mode.
+	Access Access
+	TLS    TLS
 	// DisableTLS accepts plaintext in server mode. DisableAuthentication is set
 	// with it, Identity and Access are zero, and Protocol is HTTP.
 	DisableTLS bool
@@ -75,10 +75,10 @@ type Tunnel struct {
 	// HeaderPeers are those whose connections begin with a PROXY header.
 	HeaderPeers HeaderPeers
 
-	Proxy UpstreamProxy // client mode: what Target is reached through, and looked up by; a TCP address with a host then
+	Proxy UpstreamProxy // client mode: what targets, which are TCP addresses with hosts then, are reached through and looked up by
 
-	TargetStatus *url.URL // server mode: what the backend check GETs, over a connection to Target; nil: it only dials
-	SkipResolve  bool     // do not resolve Target, or Proxy's host, at start
+	TargetStatus *url.URL // server mode: what a check of a target GETs, over a connection to it; nil: it only dials
+	SkipResolve  bool     // do not resolve targets, or Proxy's host, at start
 
 	ConnectTimeout  time.Duration // bounds a handshake, and a dial; more than 0
 	CloseTimeout    time.Duration // bounds the rest of a half-closed connection; 0: none
@@ -103,7 +103,7 @@ func (t *Tunnel) LogValue() slog.Value {
 		slog.String("protocol", string(t.Protocol)),
 		slog.Any("http", t.Requests),
 		slog.String("listen", t.Listen.String()),
-		slog.String("target", t.Target.String()),
+		slog.Any("upstream", &t.Upstream),
 		slog.String("listen_mode", octal(t.ListenMode)),
 		slog.String("listen_owner", t.ListenOwner),
 		slog.Duration("keepalive", t.KeepAlive),
@@ -114,7 +114,6 @@ func (t *Tunnel) LogValue() slog.Value {
 		slog.Bool("disable_tls", t.DisableTLS),
 		slog.Bool("disable_authentication", t.DisableAuthentication),
 		slog.Any("access", t.Access),
-		slog.String("server_name", t.ServerName),
 		slog.Any("tls", t.TLS),
 		slog.String("proxy_protocol", string(t.Announce)),
 		slog.Any("proxy_protocol_in", t.HeaderPeers.Strings()),

@@ -108,20 +108,22 @@ func (d *draft) checkProxy() error {
 	if p.IsZero() {
 		return nil
 	}
-	target := d.tunnel.Target
-	ip, _ := netip.ParseAddr(target.Host())
 	switch {
 	case (p.Cert == "") != (p.Key == ""):
 		return fmt.Errorf("%s and %s: one without the other; give both", d.name("proxy-cert"), d.name("proxy-key"))
 	case p.User != "" && p.AuthFile != "":
 		return fmt.Errorf("%s and %s: both have a user and a password; give one or the other", d.name("proxy"), d.name("proxy-auth-file"))
-	case target.IsZero(): // which is wrong in itself
-	case target.Network() != "tcp" || target.Host() == "":
-		return fmt.Errorf("%s %s: is of this machine, which no proxy can reach; write HOST:PORT, or leave out %s", d.name("target"), target, d.name("proxy"))
-	case ip.Zone() != "":
-		return fmt.Errorf("%s %s: the zone means nothing to a proxy; leave out %%%s", d.name("target"), target, ip.Zone())
 	case p.Address == d.tunnel.Listen:
 		return fmt.Errorf("%s and %s: both are %s, so that connections would go round in circles; change one", d.name("listen"), d.name("proxy"), p.Address)
+	}
+	for _, t := range d.tunnel.Upstream.Targets {
+		ip, _ := netip.ParseAddr(t.Address.Host())
+		switch {
+		case t.Address.Network() != "tcp" || t.Address.Host() == "":
+			return fmt.Errorf("%s %s: is of this machine, which no proxy can reach; write HOST:PORT, or leave out %s", d.name("target"), t.Address, d.name("proxy"))
+		case ip.Zone() != "":
+			return fmt.Errorf("%s %s: the zone means nothing to a proxy; leave out %%%s", d.name("target"), t.Address, ip.Zone())
+		}
 	}
 	return nil
 }

@@ -64,6 +64,22 @@ func TestWrongCombinations(t *testing.T) {
 		{"certs init --force=yes", "--force: a switch takes no value; write --force, or --no-force to turn it off"},
 		{"certs init d --alpn h2", "--alpn: not a flag of sallyport certs init, but of sallyport server and sallyport client"},
 		{leastServer + " --listen :1", "--listen: given twice; it takes one value"},
+		{leastServer + " --target LOCALHOST:8080;weight=2", "--target LOCALHOST:8080: given twice; for a larger share write LOCALHOST:8080;weight=2"},
+		{leastServer + " --target localhost:1;weight=0", `--target "localhost:1;weight=0": not a weight; use 1 to 256`},
+		{leastServer + " --target localhost:1;weight=257", `--target "localhost:1;weight=257": not a weight; use 1 to 256`},
+		{leastServer + " --target unix:/s;weight=", `--target "unix:/s;weight=": not a weight; use 1 to 256`},
+		{leastServer + " --target localhost:1;wieght=2", `--target "localhost:1;wieght=2": an option that is none; write HOST:PORT;weight=N`},
+		{leastServer + " --target db.example.com:1", "--target db.example.com:1: would carry plaintext to another machine; use localhost, 127.0.0.1, [::1] or unix:PATH, or add --unsafe-target"},
+		{leastServer + " --target :8443", "--listen and --target: both are :8443, so that connections would go round in circles; change one"},
+		{leastClient + " --target unix:/run/web", "--target unix:/run/web: has no host name to verify; add --override-server-name NAME"},
+		{leastClient + " --proxy http://p --target unix:/run/web --override-server-name web", "--target unix:/run/web: is of this machine, which no proxy can reach; write HOST:PORT, or leave out --proxy"},
+		{leastClient + " --proxy http://p --resolve-interval 5s", "--resolve-interval and --proxy: the proxy looks up the target; leave out the first"},
+		{leastServer + " --balance random", `--balance "random": no such balance; use round-robin, least-conn, first or source`},
+		{leastServer + " --health-timeout 1s", "--health-timeout: needs --health-interval, which has targets checked"},
+		{leastServer + " --health-interval 50ms", `--health-interval "50ms": too often; use 100ms or more, or 0 for no checks`},
+		{leastServer + " --resolve-interval 500ms", `--resolve-interval "500ms": too often for DNS; use 1s or more`},
+		{leastServer + " --protocol http --balance source", "--balance source and --protocol http: requests of many clients share a connection to a target; use least-conn"},
+		{leastServer + " --slow-start 5s --balance source", "--slow-start and --balance source: who is chosen there has nothing to do with shares; leave out the first, or use round-robin or least-conn"},
 		{leastServer + " --skip-resolve --skip-resolve", "--skip-resolve: given twice; it takes one value"},
 		{leastServer + " --verify-cn a", "--verify-cn: not a flag of sallyport server, but of sallyport client"},
 		{leastServer + " --override-server-name a", "--override-server-name: not a flag of sallyport server, but of sallyport client"},
@@ -377,7 +393,7 @@ func TestArgumentFiles(t *testing.T) {
 	write("loop", "@"+loop)
 
 	_, tunnel := mustParse(t, []string{"@" + good, "--keystore", "@x", "--allow-all", "--skip-resolve"})
-	if tunnel.Listen.String() != ":8443" || tunnel.Target.String() != "localhost:8080" || tunnel.Identity.Keystore != "@x" {
+	if tunnel.Listen.String() != ":8443" || tunnel.Upstream.String() != "localhost:8080" || tunnel.Identity.Keystore != "@x" {
 		t.Errorf("got %+v", tunnel)
 	}
 

@@ -38,6 +38,8 @@
 //	sallyport_peer_connections_total{identity}
 //	sallyport_dial_duration_seconds, _dial_failures_total{target,reason}
 //	sallyport_target_up{target}
+//	sallyport_target_connections_open{target}, _target_connections_total{target},
+//	_target_failures_total{target,reason}, _target_ejected{target}, _target_ejections_total{target}
 //	sallyport_certificate_not_after_timestamp_seconds{role,subject,serial}, _not_before_…
 //	sallyport_crl_next_update_timestamp_seconds{issuer}
 //	sallyport_reload_total{result}, _reload_last_success_timestamp_seconds, _reload_pending

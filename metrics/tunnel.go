@@ -25,8 +25,12 @@ type Tunnel struct {
 	Draining func() bool                // no more are accepted
 	Pending  func() bool                // its files hold something else than what is in use
 
-	// TargetUp is what is known of the target without asking it.
+	// TargetUp is what is known of the target without asking it. It may be nil where
+	// Targets is not.
 	TargetUp func() (up, known bool)
+
+	// Targets are those that connections are spread over, each name once.
+	Targets func() []Target
 
 	Routes []Route // what its connections go by; none: they all go one way
 
@@ -41,6 +45,17 @@ type Route struct {
 	// Counts returns how many connections are forwarded on it now, how many were so
 	// far, and how many came to nothing.
 	Counts func() (open, total, failed int64)
+}
+
+// Target is one of several targets of a tunnel, as it is now.
+type Target struct {
+	Name      string
+	Up, Known bool             // whether it is up, if that is known
+	Ejected   bool             // connecting to it failed a moment ago
+	Open      int              // connections in hand
+	Total     int64            // connections that were made
+	Failures  map[string]int64 // those that could not be made, by the reason
+	Ejections int64            // how often it was ejected
 }
 
 // AddTunnel has the metrics tell of a tunnel that has loaded all it needs, and
@@ -105,6 +120,16 @@ var (
 	descRouteOpen  = tunnelDesc("sallyport_route_connections_open", "Connections that are forwarded by the route now.", "route")
 	descRouteTotal = tunnelDesc("sallyport_route_connections_total",
 		"Connections that asked for a name of the route: forwarded, or failed before that.", "route", "outcome")
+	descTargetOpen = tunnelDesc("sallyport_target_connections_open",
+		"Connections to one of several targets, those that are being made included.", "target")
+	descTargetTotal = tunnelDesc("sallyport_target_connections_total",
+		"Connections that were made to one of several targets.", "target")
+	descTargetFailures = tunnelDesc("sallyport_target_failures_total",
+		"Connections that could not be made to one of several targets, whether or not another one took them, by the reason.", "target", "reason")
+	descTargetEjected = tunnelDesc("sallyport_target_ejected",
+		"1 while one of several targets gets no connections because it failed a moment ago.", "target")
+	descTargetEjections = tunnelDesc("sallyport_target_ejections_total",
+		"How often one of several targets was ejected.", "target")
 	descPending = tunnelDesc("sallyport_reload_pending",
 		"1 while the files of identity, trust, lists and policy hold something else than what is in use.")
 	descDraining = tunnelDesc("sallyport_draining", "1 when no more connections are accepted and the open ones are waited for.")
@@ -162,11 +187,31 @@ func (t *Tunnel) collect(out chan<- prometheus.Metric) {
 		send(descRouteTotal, prometheus.CounterValue, float64(total), label(route.Name), "forwarded")
 		send(descRouteTotal, prometheus.CounterValue, float64(failed), label(route.Name), "failed")
 	}
+	if t.Targets != nil {
+		for _, target := range t.Targets() {
+			target.collect(send)
+		}
+	}
 	limit := math.Inf(1)
 	if t.Limit > 0 {
 		limit = float64(t.Limit)
 	}
 	send(descLimit, prometheus.GaugeValue, limit)
+}
+
+// collect sends how the target stands now.
+func (t *Target) collect(send func(desc *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string)) {
+	name := label(t.Name)
+	if t.Known {
+		send(descTargetUp, prometheus.GaugeValue, truth(t.Up), name)
+	}
+	send(descTargetOpen, prometheus.GaugeValue, float64(t.Open), name)
+	send(descTargetTotal, prometheus.CounterValue, float64(t.Total), name)
+	for reason, n := range t.Failures {
+		send(descTargetFailures, prometheus.CounterValue, float64(n), name, label(reason))
+	}
+	send(descTargetEjected, prometheus.GaugeValue, truth(t.Ejected), name)
+	send(descTargetEjections, prometheus.CounterValue, float64(t.Ejections), name)
 }
 
 // truth is a yes or no as Prometheus has it.

@@ -183,6 +183,9 @@ func (c *conn) dial() error {
 	ctx, cancel := bounded(c.server.ctx, c.server.DialTimeout)
 	defer cancel()
 
+	if c.server.ConnContext != nil {
+		ctx = c.server.ConnContext(ctx, c.remote)
+	}
 	c.enter(StateDial)
 	started := time.Now()
 	dialled, err := c.reach(ctx)

@@ -59,6 +59,10 @@ type Server struct {
 	// Dial.
 	Route func(serverName string) *Route
 
+	// ConnContext makes the context of Dial, and of Upgrade's Dial, out of one that bounds it and the address of the client
+	// that the connection is for, which is that of a PROXY header if there is one. Nil leaves it as it is.
+	ConnContext func(ctx context.Context, client net.Addr) context.Context
+
 	// Announce makes what the target is told about a connection before it gets anything else of it. Nil tells it nothing.
 	Announce Announcement
 

@@ -165,6 +165,9 @@ type reasoned interface {
 	Reason() string
 }
 
+// Reason gives the stable name of an error of dialling, as Observer.Failed is told it.
+func Reason(err error) string { return reasonOf(err) }
+
 // reasonOf gives the stable name of an error. An error may bring its own, by a method Reason.
 func reasonOf(err error) string {
 	if named, ok := errors.AsType[reasoned](err); ok {

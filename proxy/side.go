@@ -13,6 +13,8 @@ type side struct {
 	tls    *tls.Conn // nil when plain
 	wire   *wire     // between the two; nil when plain
 	out    *outlet   // what plain bytes are written through; nil until some are
+
+	release func() // the socket is closed; nil: nobody wants to know
 }
 
 func newSide(c net.Conn) *side {
@@ -23,10 +25,16 @@ func newSide(c net.Conn) *side {
 			s.wire, s.socket = under, under.Conn
 		}
 	}
-	if through, ok := s.socket.(interface{ NetConn() net.Conn }); ok { // it goes through somebody, perhaps over TLS
+	if held, ok := s.socket.(interface{ Release() }); ok {
+		s.release = held.Release
+	}
+	for { // it goes through somebody, perhaps over TLS; or somebody holds it
+		through, ok := s.socket.(interface{ NetConn() net.Conn })
+		if !ok {
+			return s
+		}
 		s.socket = through.NetConn()
 	}
-	return s
 }
 
 // truncated reports, after a read said io.EOF, whether a TLS stream ended without the close_notify that would vouch for it.
@@ -78,6 +86,7 @@ func (s *side) closeAfter(received *direction) {
 // close ends both directions in an orderly way.
 func (s *side) close() {
 	_ = s.socket.Close()
+	s.released()
 }
 
 // abort ends both directions so that the peer cannot take what it got for the whole: by a reset where the peer is plain TCP,
@@ -87,6 +96,14 @@ func (s *side) abort() {
 		_ = lingerer.SetLinger(0)
 	}
 	_ = s.socket.Close()
+	s.released()
+}
+
+// released tells whoever counts sockets that this one is closed.
+func (s *side) released() {
+	if s.release != nil {
+		s.release()
+	}
 }
 
 // closeWrite half-closes TCP, UNIX and TLS alike; a connection that cannot is left to be closed whole.

@@ -105,7 +105,7 @@ func (c *checkup) tunnel(ctx context.Context, t *config.Tunnel) {
 	if _, err := lookUpOwner(t); err != nil {
 		c.problem(err)
 	}
-	c.address(ctx, "target", "--target", t.Target, t.SkipResolve || !t.Proxy.IsZero())
+	c.upstream(ctx, t)
 	c.proxy(ctx, t)
 
 	c.proxyProtocol(t)
@@ -238,6 +238,22 @@ func authorities(source *certloader.Source) []*x509.Certificate {
 		}
 	}
 	return cas
+}
+
+// upstream reports on where connections go, and how they are spread if there is a choice.
+func (c *checkup) upstream(ctx context.Context, t *config.Tunnel) {
+	u := &t.Upstream
+	for _, target := range u.Targets {
+		c.host(ctx, "target", "--target", target.String(), target.Address, t.SkipResolve || !t.Proxy.IsZero())
+	}
+	if !u.IsBalanced() {
+		return
+	}
+	health := "no health checks"
+	if u.HealthInterval > 0 {
+		health = fmt.Sprintf("health checks every %v", u.HealthInterval)
+	}
+	c.line("    %-10s %s, %s", "balance", u.Balance, health)
 }
 
 // proxyProtocol reports on the PROXY headers that are read and written.

@@ -16,10 +16,10 @@ func (c *checkup) routes(ctx context.Context, t *config.Tunnel) {
 	for i := range t.Routes {
 		r := &t.Routes[i]
 		c.line("  route %s for %s", r.Name, strings.Join(r.ServerNames, ", "))
-		c.address(ctx, "target", "--target", r.Target, t.SkipResolve)
+		c.upstream(ctx, &r.Tunnel)
 		c.route(ctx, t, r)
 	}
-	if len(t.Routes) > 0 && t.Target.IsZero() {
+	if len(t.Routes) > 0 && t.Upstream.IsZero() {
 		c.line("  other names are refused")
 	}
 }

@@ -208,7 +208,10 @@ func (f *fleet) serve(m *member) {
 	var ctx context.Context
 	ctx, m.unwatch = context.WithCancel(f.ctx)
 	f.watch(ctx, m)
-	attrs := []any{"tunnel", m.config.Name, "mode", string(m.config.Mode), "listen", found(m.config.Listen, ln), "target", m.config.Target.String()}
+	attrs := []any{"tunnel", m.config.Name, "mode", string(m.config.Mode), "listen", found(m.config.Listen, ln), "target", m.config.Upstream.String()}
+	if m.config.Upstream.IsBalanced() {
+		attrs = append(attrs, "balance", string(m.config.Upstream.Balance))
+	}
 	if !m.config.Proxy.IsZero() {
 		attrs = append(attrs, "proxy", m.config.Proxy.String())
 	}

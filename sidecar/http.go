@@ -16,8 +16,8 @@ type web struct {
 	byRoute map[string]*webproxy.Proxy // "" is that of a tunnel without routes
 }
 
-// newWeb has the tunnel forward requests rather than bytes. Dial is how to connect to its target without TLS.
-func (t *tunnel) newWeb(dial dialer, gate *proxy.Gate) *web {
+// newWeb has the tunnel forward requests rather than bytes.
+func (t *tunnel) newWeb() *web {
 	w := &web{byRoute: make(map[string]*webproxy.Proxy)}
 	if t.routes == nil {
 		w.byRoute[""] = t.webTo(w, t.server.Dial)
@@ -33,7 +33,7 @@ func (t *tunnel) newWeb(dial dialer, gate *proxy.Gate) *web {
 		to := w.byRoute[""] // clients have no routes
 		to.TargetTLS = true
 		// WebSocket is of HTTP/1.1.
-		to.DialUpgrade = t.server.Reacher(t.proxy.named(dialTLS(dial, t.targetConfigFor([]string{"http/1.1"}, true), gate)))
+		to.DialUpgrade = t.server.Reacher(t.targets.dialOver(t.targets.newConfigs([]string{"http/1.1"}, true)))
 	}
 	t.server.Handle = func(ctx context.Context, client *proxy.Client) { w.byRoute[client.Route()].Handle(ctx, client) }
 	return w

@@ -12,6 +12,7 @@ import (
 	"sallyport/proxy"
 	"sallyport/socket"
 	"sallyport/starttls"
+	"sallyport/upstream"
 )
 
 // upFor is how long an answer of a backend check says anything about the target. Nobody may have asked since.
@@ -41,15 +42,18 @@ func (t *tunnel) measured(l *ledger) metrics.Tunnel {
 	failures["handshake"] = union(failures["handshake"], refused, []string{certloader.ReasonNoChallenge})
 	failures["dial"] = union(failures["dial"], socket.ProxyReasons())
 	failures["upgrade"] = union(failures["upgrade"], starttls.Reasons())
+	if spreads(t.config) {
+		failures["dial"] = union(failures["dial"], []string{upstream.ReasonNoTarget})
+	}
 	ends := proxy.Ends()
 	for stage, reasons := range failures {
 		if stage != "accept" { // where there is no connection yet
 			ends = union(ends, reasons)
 		}
 	}
-	return metrics.Tunnel{
+	measured := metrics.Tunnel{
 		Name:     t.config.Name,
-		Target:   t.config.Target.String(),
+		Target:   t.config.Upstream.String(),
 		Limit:    t.config.MaxConns,
 		Failures: failures,
 		Ends:     ends,
@@ -81,6 +85,13 @@ func (t *tunnel) measured(l *ledger) metrics.Tunnel {
 			return out
 		},
 	}
+	if spreads(t.config) {
+		measured.Targets = t.measuredTargets
+	}
+	if t.config.Upstream.IsBalanced() {
+		measured.TargetUp = nil
+	}
+	return measured
 }
 
 // denials are the reasons for which a tunnel may refuse a peer: those of every package that has a say in it, each once.

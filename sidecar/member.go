@@ -70,7 +70,7 @@ func (m *member) measure(to *metrics.Metrics) {
 		return
 	}
 	if m.tunnel == nil {
-		to.AddTunnel(metrics.Tunnel{Name: m.config.Name, Target: m.config.Target.String(), Limit: m.config.MaxConns})
+		to.AddTunnel(metrics.Tunnel{Name: m.config.Name, Target: m.config.Upstream.String(), Limit: m.config.MaxConns})
 		return
 	}
 	r := to.AddTunnel(m.tunnel.measured(m.ledger))
@@ -90,7 +90,7 @@ func (m *member) report() status.Tunnel {
 		Name:            m.config.Name,
 		Mode:            string(m.config.Mode),
 		Listen:          m.config.Listen.String(),
-		Forward:         m.config.Target.String(),
+		Forward:         m.config.Upstream.String(),
 		Fault:           m.why(),
 		Draining:        !m.accepts(),
 		Removed:         m.removed,
@@ -99,6 +99,9 @@ func (m *member) report() status.Tunnel {
 	}
 	if m.tunnel != nil {
 		told.Check, told.Certificates = m.tunnel.check, m.tunnel.shownCertificates
+		if spreads(m.config) {
+			told.Targets = m.tunnel.shownTargets
+		}
 	}
 	return told
 }

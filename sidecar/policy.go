@@ -58,15 +58,10 @@ func orPolicy(flags auth.Authorizer, asked *policy.Policy) func(remote net.Addr)
 	}
 }
 
-// targetConfig returns what gives the config for a connection to the target at an address. Resume has it resume a session that
-// another one has begun.
-func (t *tunnel) targetConfig(resume bool) func(net.Addr) *tls.Config {
-	return t.targetConfigFor(t.config.TLS.Protocols, resume)
-}
-
-// targetConfigFor is targetConfig with other protocols to be agreed on.
-func (t *tunnel) targetConfigFor(protocols []string, resume bool) func(net.Addr) *tls.Config {
-	options := t.clientOptions()
+// targetConfig returns what gives the config for a connection to a target with that name at an address, where one of the protocols
+// is to be agreed on. Resume has it resume a session that another one has begun.
+func (t *tunnel) targetConfig(serverName string, protocols []string, resume bool) func(net.Addr) *tls.Config {
+	options := t.clientOptions(serverName)
 	options.NextProtos = protocols
 	options.Resume = resume && t.config.TLS.Resumption
 	return t.source.ClientConfigs(options)

@@ -36,7 +36,7 @@ type route struct {
 	own     []*certloader.Source
 	tls     *tls.Config
 	forward *proxy.Route
-	check   func(context.Context) error // finds out whether its target is up
+	targets *targets
 }
 
 // servedBy is the tunnel, and what tunnels its routes would be.
@@ -51,24 +51,21 @@ func servedBy(t *config.Tunnel) []*config.Tunnel {
 // defaultRoute is what the tunnel's own settings are called where it has routes.
 const defaultRoute = "default"
 
-// newRoutes loads what the tunnel's routes have of their own, and has its server tell clients apart by them. Check makes the
-// backend check of a target; the tunnel's own is one of them.
-func (t *tunnel) newRoutes(ctx context.Context, check func(dialer) func(context.Context) error) error {
+// newRoutes loads what the tunnel's routes have of their own, and has its server tell clients apart by them.
+func (t *tunnel) newRoutes(ctx context.Context, gate *proxy.Gate) error {
 	if len(t.config.Routes) == 0 {
 		return nil
 	}
 	t.routes = new(routes)
-	if !t.config.Target.IsZero() {
-		t.routes.fallback = t.newRoute(defaultRoute, t.config, t.source, t.source, t.policy, t.server.Dial)
-		t.routes.fallback.check = check(t.server.Dial)
+	if !t.config.Upstream.IsZero() {
+		t.routes.fallback = t.newRoute(defaultRoute, t.config, t.source, t.source, t.policy, t.targets)
 	}
 	for i := range t.config.Routes {
 		c := &t.config.Routes[i]
-		r, err := t.loadRoute(ctx, c)
+		r, err := t.loadRoute(ctx, c, gate)
 		if err != nil {
 			return wrapRoute(c.Name, err)
 		}
-		r.check = check(r.forward.Dial)
 		t.routes.all = append(t.routes.all, r)
 		for _, name := range c.ServerNames {
 			t.routes.named.Set(name, r)
@@ -91,19 +88,20 @@ func (t *tunnel) newRoutes(ctx context.Context, check func(dialer) func(context.
 }
 
 // newRoute puts a route together.
-func (t *tunnel) newRoute(name string, c *config.Tunnel, source, trust *certloader.Source, asked *policy.Policy, dial dialer) *route {
+func (t *tunnel) newRoute(name string, c *config.Tunnel, source, trust *certloader.Source, asked *policy.Policy, to *targets) *route {
 	options := serverOptions(c, trust, asked)
 	options.Trust, options.Scope = trust, "route "+name
 	return &route{
 		name: name, config: c, source: source, trust: trust, policy: asked,
 		tls:     source.ServerConfig(options),
-		forward: &proxy.Route{Name: name, Dial: dial},
+		forward: &proxy.Route{Name: name, Dial: to.dial},
+		targets: to,
 	}
 }
 
 // loadRoute loads what a route has of its own, and puts it together. What it shares with the tunnel it does not load again: of a
 // certificate that somebody issues to the tunnel there is but one.
-func (t *tunnel) loadRoute(ctx context.Context, c *config.Route) (*route, error) {
+func (t *tunnel) loadRoute(ctx context.Context, c *config.Route, gate *proxy.Gate) (*route, error) {
 	if err := resolve(ctx, &c.Tunnel); err != nil {
 		return nil, err
 	}
@@ -137,7 +135,11 @@ func (t *tunnel) loadRoute(ctx context.Context, c *config.Route) (*route, error)
 			return nil, errors.Join(err, closeAll(own))
 		}
 	}
-	r := t.newRoute(c.Name, &c.Tunnel, source, trust, asked, dialTarget(&c.Tunnel))
+	to, err := t.newTargets(&c.Upstream, gate)
+	if err != nil {
+		return nil, errors.Join(err, closeAll(own))
+	}
+	r := t.newRoute(c.Name, &c.Tunnel, source, trust, asked, to)
 	r.own = own
 	return r, nil
 }
@@ -156,7 +158,7 @@ func (r *routes) check(ctx context.Context) error {
 	errs := make([]error, len(all))
 	var asked sync.WaitGroup
 	for i, one := range all {
-		asked.Go(func() { errs[i] = wrapRoute(one.name, one.check(ctx)) })
+		asked.Go(func() { errs[i] = wrapRoute(one.name, one.targets.check(ctx)) })
 	}
 	asked.Wait()
 	return problems(slices.DeleteFunc(errs, func(err error) bool { return err == nil })).orNil()
@@ -206,6 +208,7 @@ func (r *routes) close() error {
 	}
 	var errs []error
 	for _, one := range r.all {
+		one.targets.close()
 		errs = append(errs, closeAll(one.own))
 	}
 	return errors.Join(errs...)

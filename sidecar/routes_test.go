@@ -67,10 +67,11 @@ func withRoutes(t *testing.T) (dir string, cfg *config.Sidecar) {
 		r.Access = config.Access{CommonNames: []string{"client"}}
 		r.Identity = config.Identity{Cert: pki + "/" + name + ".pem", Key: pki + "/" + name + "-key.pem"}
 		r.CACert = pki + "/ca.pem"
-		var err error
-		if r.Target, err = socket.ParseAddress("unix:" + dir + "/" + target); err != nil {
+		at, err := socket.ParseAddress("unix:" + dir + "/" + target)
+		if err != nil {
 			t.Fatal(err)
 		}
+		r.Upstream = config.Upstream{Targets: []config.Target{{Address: at, Weight: 1}}}
 		return &r
 	}
 	tunnel.Routes = []config.Route{*route("a", "a", dir), *route("b", "b", other)}
@@ -150,7 +151,7 @@ func TestWithoutATargetOfItsOwnATunnelRefusesOtherNames(t *testing.T) {
 	t.Parallel()
 	dir, cfg := withRoutes(t)
 	own := &cfg.Tunnels[0]
-	own.Target, own.Identity, own.Access = socket.Address{}, config.Identity{}, config.Access{}
+	own.Upstream, own.Identity, own.Access = config.Upstream{}, config.Identity{}, config.Access{}
 	r := startWith(t, dir, cfg)
 	if answer, err := reach(t, dir, dir, "a.test"); err != nil || answer != "a" {
 		t.Errorf("a.test: %q, %v", answer, err)

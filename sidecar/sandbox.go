@@ -121,13 +121,17 @@ func (r *rules) url(at *url.URL) {
 	r.ConnectPorts = append(r.ConnectPorts, urlPort(at))
 }
 
-// reach allows to connect to a tunnel's target, or to the proxy that does so in its place.
+// reach allows to connect to a tunnel's targets, or to the proxy that does so in its place.
 func (r *rules) reach(t *config.Tunnel) {
 	for i := range t.Routes {
-		r.dial(t.Routes[i].Target)
+		for _, target := range t.Routes[i].Upstream.Targets {
+			r.dial(target.Address)
+		}
 	}
 	if t.Proxy.IsZero() {
-		r.dial(t.Target)
+		for _, target := range t.Upstream.Targets {
+			r.dial(target.Address)
+		}
 		return
 	}
 	r.dial(t.Proxy.Address)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 
 	"sallyport/auth"
@@ -16,15 +17,17 @@ import (
 	"sallyport/proxy"
 	"sallyport/socket"
 	"sallyport/status"
+	"sallyport/upstream"
 )
 
-// tunnel is one listener with its target, put together.
+// tunnel is one listener with its targets, put together.
 type tunnel struct {
 	config   *config.Tunnel
 	source   *certloader.Source
 	policy   *policy.Policy // nil: none is asked
-	proxy    *upstreamProxy // nil: the target is reached directly
-	routes   *routes        // nil: all clients are served alike
+	proxy    *upstreamProxy // nil: targets are reached directly
+	targets  *targets
+	routes   *routes // nil: all clients are served alike
 	server   *proxy.Server
 	web      *web // nil: it forwards bytes
 	check    *status.Check
@@ -39,7 +42,7 @@ type tunnel struct {
 	log *slog.Logger
 }
 
-// newTunnel loads the tunnel's identity, resolves its target and puts its parts together. It opens no listener.
+// newTunnel loads the tunnel's identity, resolves its targets and puts its parts together. It opens no listener.
 func newTunnel(
 	ctx context.Context, c *config.Tunnel, process *config.Sidecar, watcher *certloader.Watcher, gate *proxy.Gate, log *slog.Logger,
 ) (*tunnel, error) {
@@ -96,55 +99,29 @@ func newTunnel(
 		Quiet:            quiet(process.Log.Quiet),
 		LogSample:        process.Log.Sample,
 	}
-	dial := dialTarget(c)
-	if via != nil {
-		dial = via.dialer(gate)
+	if c.Mode == config.Server && !c.DisableTLS {
+		t.server.TLS = source.ServerConfig(serverOptions(c, source, asked))
 	}
-	run := t.backend(dial, nil)
-	if c.Mode == config.Server {
-		if !c.DisableTLS {
-			t.server.TLS = source.ServerConfig(serverOptions(c, source, asked))
-		}
-		t.server.Dial = dial
-	} else {
-		t.server.Dial = via.named(dialTLS(dial, t.targetConfig(true), gate))
-		run = shaken(dial, t.targetConfig(false), nil)
+	if t.targets, err = t.newTargets(&c.Upstream, gate); err != nil {
+		return nil, errors.Join(err, source.Close(), via.close())
 	}
-	var leave func(net.Conn) error
-	if c.StartTLS != "" {
-		if run, leave, err = t.startTLS(dial, gate); err != nil {
-			return nil, errors.Join(err, source.Close(), via.close())
-		}
-	}
-	if err := t.newRoutes(ctx, func(dial dialer) func(context.Context) error { return t.backend(dial, leave) }); err != nil {
+	t.server.Dial, t.server.Upgrade = t.targets.dial, t.targets.upgrades()
+	run := t.targets.check
+	if err := t.newRoutes(ctx, gate); err != nil {
+		t.targets.close()
 		return nil, errors.Join(err, t.routes.close(), source.Close(), via.close())
 	}
 	if t.routes != nil {
 		run = t.routes.check
 	}
 	if c.Protocol == config.HTTP {
-		t.web = t.newWeb(dial, gate)
+		t.web = t.newWeb()
+	}
+	if slices.ContainsFunc(t.allTargets(), (*targets).goBySource) {
+		t.server.ConnContext = upstream.WithSource
 	}
 	t.check = status.NewCheck(run, c.ConnectTimeout)
 	return t, nil
-}
-
-// resolve looks up the name that the tunnel connects to, if it is to be looked up at start: the target's, or that of the proxy,
-// which looks up the target's.
-func resolve(ctx context.Context, c *config.Tunnel) error {
-	if c.SkipResolve || c.Target.IsZero() {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout)
-	defer cancel()
-	flag, at := "--target "+c.Target.String(), c.Target
-	if !c.Proxy.IsZero() {
-		flag, at = "--proxy "+c.Proxy.String(), c.Proxy.Address
-	}
-	if err := socket.Resolve(ctx, at); err != nil {
-		return fmt.Errorf("%s: %w; --skip-resolve starts without looking it up", flag, err)
-	}
-	return nil
 }
 
 // lookUpOwner finds out who the listener's file is to belong to. In the sandbox that can no longer be looked up.
@@ -194,9 +171,6 @@ func (t *tunnel) news() <-chan struct{} { return t.source.Changed() }
 // dialer connects to a target.
 type dialer = func(context.Context) (net.Conn, error)
 
-// dialTarget returns what connects to the target.
-func dialTarget(c *config.Tunnel) dialer { return socket.Dialer(c.Target, c.KeepAlive) }
-
 // serverOptions says how clients are served. Names among the access flags are those of trust's domain.
 func serverOptions(c *config.Tunnel, trust *certloader.Source, asked *policy.Policy) certloader.ServerOptions {
 	options := certloader.ServerOptions{
@@ -218,9 +192,9 @@ func serverOptions(c *config.Tunnel, trust *certloader.Source, asked *policy.Pol
 	return options
 }
 
-func (t *tunnel) clientOptions() certloader.ClientOptions {
+func (t *tunnel) clientOptions(serverName string) certloader.ClientOptions {
 	options := certloader.ClientOptions{
-		ServerName:   t.config.ServerName,
+		ServerName:   serverName,
 		NextProtos:   t.config.TLS.Protocols,
 		CipherSuites: t.config.TLS.CipherSuites,
 		MaxVersion:   t.config.TLS.MaxVersion,
@@ -272,6 +246,7 @@ func (t *tunnel) serve(ln net.Listener) error {
 // close lets go of what the tunnel holds beside its connections.
 func (t *tunnel) close() error {
 	t.check.Close()
+	t.targets.close()
 	if t.listener != nil {
 		if err := t.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			return fmt.Errorf("closing --listen %s: %w", t.config.Listen, err)

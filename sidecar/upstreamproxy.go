@@ -18,7 +18,7 @@ import (
 	"sallyport/socket"
 )
 
-// upstreamProxy is the proxy through which a tunnel reaches its target, with what is loaded for it.
+// upstreamProxy is the proxy through which a tunnel reaches its targets, with what is loaded for it.
 type upstreamProxy struct {
 	tunnel      *config.Tunnel
 	source      *certloader.Source // nil unless the proxy speaks TLS
@@ -107,8 +107,8 @@ func readCredentials(path string) (*credentials, error) {
 	return &credentials{user, password}, nil
 }
 
-// dialer returns what connects to the tunnel's target through the proxy. Handshakes with the proxy go through the gate.
-func (p *upstreamProxy) dialer(gate *proxy.Gate) func(context.Context) (net.Conn, error) {
+// dialer returns what connects to a target through the proxy. Handshakes with the proxy go through the gate.
+func (p *upstreamProxy) dialer(target socket.Address, gate *proxy.Gate) func(context.Context) (net.Conn, error) {
 	c := &p.tunnel.Proxy
 	via := &socket.Proxy{
 		Protocol: socket.HTTPConnect,
@@ -126,7 +126,7 @@ func (p *upstreamProxy) dialer(gate *proxy.Gate) func(context.Context) (net.Conn
 		config := p.clientConfig()
 		via.Secure = func(ctx context.Context, conn net.Conn) (net.Conn, error) { return gate.Client(ctx, conn, config) }
 	}
-	return via.Dialer(p.tunnel.Target)
+	return via.Dialer(target)
 }
 
 // named has the errors of what dials through the proxy name it, for it may be what is at fault: one that says yes and then

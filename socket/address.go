@@ -215,6 +215,11 @@ func (a Address) Host() string { return a.host }
 // Port is the TCP port, or 0 if a is of another network.
 func (a Address) Port() int { return int(a.port) }
 
+// At is the TCP port of a at an IP address.
+func (a Address) At(ip netip.Addr) Address {
+	return Address{network: networkTCP, host: ip.String(), port: a.port}
+}
+
 // Path is the path of the UNIX socket, or "" if a is of another network.
 func (a Address) Path() string { return a.path }
 

@@ -53,6 +53,12 @@ func Resolve(ctx context.Context, a Address) error {
 	if a.host == "" {
 		return nil
 	}
-	_, err := net.DefaultResolver.LookupNetIP(ctx, "ip", a.host)
+	_, err := Addresses(ctx, a)
 	return err
+}
+
+// Addresses looks up the IP addresses that the host name of a has right now. The
+// error of a name that has none is a *net.DNSError.
+func Addresses(ctx context.Context, a Address) ([]netip.Addr, error) {
+	return net.DefaultResolver.LookupNetIP(ctx, "ip", a.host)
 }

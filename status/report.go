@@ -44,8 +44,21 @@ type health struct {
 	BackendOK      bool          `json:"backend_ok"`
 	BackendStatus  string        `json:"backend_status"`
 	BackendError   string        `json:"backend_error,omitempty"`
+	Targets        []target      `json:"targets,omitempty"`
 	Connections    *connections  `json:"connections,omitempty"`
 	Certificates   []Certificate `json:"certificates,omitempty"`
+}
+
+// target is one of several targets of a tunnel.
+type target struct {
+	Route         string      `json:"route,omitempty"`
+	Target        string      `json:"target"`
+	Weight        int         `json:"weight"`
+	BackendOK     bool        `json:"backend_ok"`
+	BackendStatus string      `json:"backend_status"`
+	BackendError  string      `json:"backend_error,omitempty"`
+	Ejected       bool        `json:"ejected"`
+	Connections   connections `json:"connections"`
 }
 
 type connections struct {
@@ -136,6 +149,11 @@ func (t Tunnel) health(now time.Time, moment moment, backend error) health {
 	if backend != nil {
 		h.BackendError = backend.Error()
 	}
+	if t.Targets != nil {
+		for _, one := range t.Targets() {
+			h.Targets = append(h.Targets, one.entry())
+		}
+	}
 	if t.Connections != nil {
 		open, total := t.Connections()
 		h.Connections = &connections{open, total}
@@ -149,6 +167,23 @@ func (t Tunnel) health(now time.Time, moment moment, backend error) health {
 		}
 	}
 	return h.spelled()
+}
+
+// entry is the target in a report.
+func (t Target) entry() target {
+	e := target{
+		Route:         t.Route,
+		Target:        t.Name,
+		Weight:        t.Weight,
+		BackendOK:     t.Up,
+		BackendStatus: word(t.Up),
+		Ejected:       t.Ejected,
+		Connections:   connections{int64(t.Open), t.Total},
+	}
+	if t.Fault != nil {
+		e.BackendError = t.Fault.Error()
+	}
+	return e
 }
 
 // sum says how all tunnels are together. One tunnel is the whole, of several

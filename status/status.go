@@ -91,7 +91,11 @@ type Tunnel struct {
 	Name    string // unique in the process
 	Mode    string // "server" or "client"
 	Listen  string // address that accepts connections
-	Forward string // address that they are forwarded to
+	Forward string // address that they are forwarded to; of several, all
+
+	// Targets are those that connections are spread over. It is nil where there
+	// is one, of which Check tells all.
+	Targets func() []Target
 
 	// Fault is why the tunnel does not run, although it should; nil: it does.
 	Fault error
@@ -116,6 +120,18 @@ type Tunnel struct {
 
 	// OpenConnections lists those that are open now, by ID. It may be nil.
 	OpenConnections func() []Connection
+}
+
+// Target is one of several targets of a tunnel, as it is now.
+type Target struct {
+	Route   string // whose it is; "": the tunnel's, which has no routes
+	Name    string
+	Weight  int
+	Up      bool
+	Fault   error // why it is not up; nil if it is
+	Ejected bool  // it gets no connections for a moment, because one failed
+	Open    int   // connections in hand
+	Total   int64 // connections that were made
 }
 
 // Certificate describes a certificate in use.
