@@ -22,7 +22,11 @@ func (d *draft) finish() (Command, error) {
 		d.netstat.Log, d.netstat.DisableLandlock = d.sidecar.Log, d.sidecar.DisableLandlock
 		return &d.netstat, nil
 	}
-	if err := d.finishTunnels(); err != nil {
+	err := d.finishTunnels()
+	if faults, ok := errors.AsType[Faults](err); ok && d.command.check {
+		d.sidecar.File.Faults, err = faults, nil // for what is to be told with those of the files that it names
+	}
+	if err != nil {
 		return nil, err
 	}
 	if d.command.check {

@@ -42,6 +42,7 @@ type draft struct {
 	again      func() (Command, error) // reads it all again
 	texts      map[string][]Secret     // of what belongs to the process, as it was given
 	origin     *Origin
+	faulty     bool     // in itself, and not only together with others
 	broken     []string // settings that there was something wrong with
 
 	// Of a tunnel in a file, and of a route of one.

@@ -10,9 +10,8 @@ import (
 // maxFaults is how many faults of one file are told.
 const maxFaults = 100
 
-// Faults is all that is wrong with a configuration file: one error for each
-// fault, in the order of the file, which begins with FILE:LINE:COLUMN and
-// names the key.
+// Faults is all that is wrong with a configuration: an error for each fault. In
+// those of a file, which are in its order, FILE:LINE:COLUMN goes before the key.
 type Faults []error
 
 // Error is all of them on one line.

@@ -155,6 +155,7 @@ func (f *file) tunnel(n *yaml.Node, defaults []entry) {
 	if entries == nil {
 		return
 	}
+	faults := len(f.faults)
 	origin := &Origin{path: f.path, whole: placeOf(n), places: make(map[string]place)}
 	command := f.mode(origin.whole, entries)
 	readable := command != nil
@@ -198,6 +199,7 @@ func (f *file) tunnel(n *yaml.Node, defaults []entry) {
 			f.set(t, s, e, true)
 		}
 	}
+	t.faulty = len(f.faults) > faults
 	if readable {
 		f.tunnels = append(f.tunnels, t)
 	}
@@ -466,7 +468,9 @@ func (f *file) full() bool { return len(f.faults) > maxFaults }
 // finishFile checks what the settings of all tunnels say together.
 func (d *draft) finishFile() error {
 	f := d.file
+	f.checkListeners()
 	for _, t := range f.tunnels {
+		faults := len(f.faults)
 		if err := t.setAmbient(f.env); err != nil {
 			f.faults = append(f.faults, t.origin.fault(err.Error()))
 			continue
@@ -474,21 +478,22 @@ func (d *draft) finishFile() error {
 		if err := t.setDefaults(); err != nil {
 			return err
 		}
-		faults := t.checkTunnel(d)
-		f.judge(t, faults, f.shared.broken, d.broken)
-		f.finishRoutes(t, faults)
-		d.sidecar.Tunnels = append(d.sidecar.Tunnels, t.tunnel)
+		wrong := t.checkTunnel(d)
+		f.judge(t, wrong, f.shared.broken, d.broken)
+		f.finishRoutes(t, wrong)
+		if !t.faulty && len(f.faults) == faults {
+			d.sidecar.Tunnels = append(d.sidecar.Tunnels, t.tunnel)
+		}
 	}
-	f.checkListeners()
 	for _, err := range d.checkProcess(f.tunnels) {
 		if text := err.Error(); !namesAny(text, d.broken) {
 			f.faults = append(f.faults, d.origin.fault(text))
 		}
 	}
+	d.sidecar.File = &File{Path: f.path, Origin: d.origin, read: d.again, texts: d.texts}
 	if len(f.faults) > 0 {
 		return newFaults(f.path, f.faults)
 	}
-	d.sidecar.File = &File{Path: f.path, Origin: d.origin, read: d.again, texts: d.texts}
 	return nil
 }
 
@@ -509,6 +514,7 @@ func (f *file) checkListeners() {
 			if clash(t.tunnel.Listen, other.tunnel.Listen) {
 				f.faults = append(f.faults, t.origin.fault(fmt.Sprintf("%s %s: is where tunnel %s of line %d listens already; choose another",
 					t.name("listen"), t.tunnel.Listen, other.tunnel.Name, other.origin.whole.line)))
+				t.faulty = true
 				break
 			}
 		}

@@ -12,7 +12,7 @@ import (
 func faultsOf(t *testing.T, text string, flags ...string) []string {
 	t.Helper()
 	path := writeFile(t, text)
-	_, err := Parse(append([]string{"check", "--config", path}, flags...), environment("HOME=/root", "EMPTY=", "BAD=hunter2:x"), &strings.Builder{}, "v1.2.3")
+	_, err := Parse(append([]string{"run", "--config", path}, flags...), environment("HOME=/root", "EMPTY=", "BAD=hunter2:x"), &strings.Builder{}, "v1.2.3")
 	var faults Faults
 	if err == nil {
 		return nil

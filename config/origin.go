@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -21,6 +22,13 @@ type Origin struct {
 func (o *Origin) Locate(err error) error {
 	if o == nil || err == nil {
 		return err
+	}
+	if several, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // one that joins, and not one that wraps it
+		var located []error
+		for _, err := range several.Unwrap() {
+			located = append(located, o.Locate(err))
+		}
+		return errors.Join(located...)
 	}
 	f := o.fault(err.Error())
 	if f.line == 0 {

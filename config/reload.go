@@ -9,6 +9,7 @@ import (
 type File struct {
 	Path   string
 	Origin *Origin // for errors about what belongs to the process
+	Faults Faults  // what is wrong with it, where it is only checked; the Sidecar has those tunnels then that it is not about
 
 	read  func() (Command, error)
 	texts map[string][]Secret // what belongs to the process, by flag, as it was given

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -20,23 +21,34 @@ import (
 // Check loads and verifies all that New would, and tells out what it found. It opens no listener, asks no ACME CA for a
 // certificate, and connects to nothing but the sources of identities. The error tells everything that would keep New from
 // succeeding, or would have peers refuse what was loaded; it is nil if there is nothing of the kind. What is merely about to
-// go wrong, such as a certificate that expires soon, is in the report alone.
+// go wrong, such as a certificate that expires soon, is in the report alone. Faults of the file that the configuration is from
+// come first, and the tunnels that they are about have not been looked at.
 func Check(ctx context.Context, cfg *config.Sidecar, out io.Writer) error {
 	c := &checkup{now: time.Now()}
+	c.file(cfg.File)
 	for i := range cfg.Tunnels {
 		c.tunnel(ctx, &cfg.Tunnels[i])
 	}
+	c.listeners(cfg.Tunnels)
+	if c.origin = nil; cfg.File != nil {
+		c.origin = cfg.File.Origin
+	}
 	c.address(ctx, "status port", "--status", cfg.Status.Listen, false)
-	c.door(ctx, *cfg)
+	if len(cfg.Tunnels) > 0 {
+		c.door(ctx, *cfg)
+	}
 	c.log(cfg.Log)
 	c.first()
 	if _, err := io.WriteString(out, c.report.String()); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
-	return c.problems.orNil()
+	if len(c.problems) > 0 {
+		return config.Faults(c.problems)
+	}
+	return nil
 }
 
-// problems is everything that a Check finds wrong, on one line.
+// problems is all that is wrong, on one line.
 type problems []error
 
 func (p problems) Error() string {
@@ -57,11 +69,23 @@ func (p problems) orNil() error {
 
 func (p problems) Unwrap() []error { return p }
 
+// file reports on the file of the configuration, if it has one.
+func (c *checkup) file(f *config.File) {
+	if f == nil {
+		return
+	}
+	c.line("file %s", f.Path)
+	for _, err := range f.Faults {
+		c.problem(err)
+	}
+}
+
 // checkup is a Check in progress.
 type checkup struct {
 	now      time.Time
 	report   strings.Builder
 	problems problems
+	origin   *config.Origin // of what is looked at
 	ends     []ending
 }
 
@@ -95,11 +119,13 @@ func (c *checkup) line(format string, args ...any) {
 
 // problem adds a line to the report, and makes the Check fail.
 func (c *checkup) problem(err error) {
+	err = c.origin.Locate(err)
 	c.line("  PROBLEM      %v", err)
 	c.problems = append(c.problems, err)
 }
 
 func (c *checkup) tunnel(ctx context.Context, t *config.Tunnel) {
+	c.origin = t.Origin
 	c.line("tunnel %s (%s mode)", t.Name, t.Mode)
 	c.address(ctx, "listen", "--listen", t.Listen, false)
 	if _, err := lookUpOwner(t); err != nil {
@@ -147,6 +173,27 @@ func chains(source *certloader.Source) [][]*x509.Certificate {
 		}
 	}
 	return all
+}
+
+// listeners finds out whether two tunnels would listen at one place that they call by different names.
+func (c *checkup) listeners(tunnels []config.Tunnel) {
+	var places []place
+	for i := range tunnels {
+		t := &tunnels[i]
+		if t.Listen.Network() != "tcp" {
+			continue
+		}
+		addr, err := net.ResolveTCPAddr("tcp", t.Listen.String())
+		if err != nil {
+			continue // which has been told
+		}
+		places = append(places, place{"--listen " + t.Listen.String(), addr})
+		c.origin = t.Origin
+		if err := distinct(places); err != nil {
+			c.problem(err)
+			places = places[:len(places)-1]
+		}
+	}
 }
 
 // ticketKeys reports on the keys that session tickets are sealed with, if they are shared.
