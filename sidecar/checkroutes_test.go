@@ -71,7 +71,7 @@ func TestCheckLooksAtRoutes(t *testing.T) {
 		t.Fatalf("nothing is wrong:\n%s", report)
 	}
 	for _, want := range []string{
-		"b-key.pem: the private key fits no certificate in --cert",
+		"b-key.pem: the private key fits no certificate in cert",
 		"server-name *.b.test: clients that ask for it will refuse the certificate",
 		"none.pem: no such file",
 	} {
