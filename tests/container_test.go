@@ -78,14 +78,14 @@ var confined = []string{
 // log if it has failed.
 func (e *engine) start(t *testing.T, name string, args ...string) {
 	t.Helper()
-	e.do(t, append(append([]string{"run", "--detach", "--name", name}, confined...), args...)...)
 	t.Cleanup(func() {
 		if t.Failed() {
 			out, _ := e.try("logs", name) // whatever there is
 			t.Logf("%s:\n%s", name, out)
 		}
-		e.do(t, "rm", "--force", "--time", "0", "--volumes", name)
+		e.do(t, "rm", "--force", "--ignore", "--time", "0", "--volumes", name)
 	})
+	e.do(t, append(append([]string{"run", "--detach", "--name", name}, confined...), args...)...)
 }
 
 // inspect reads what podman knows of a container, as the Go template says.
@@ -184,7 +184,7 @@ func TestImage(t *testing.T) {
 
 	t.Run("runs and is healthy", func(t *testing.T) {
 		e.start(t, "hello", "--network", "none", "sallyport-hello")
-		e.startServer(t, "server", "sallyport:latest", "hello")
+		e.startServer(t, newPKI(t), "server", "sallyport:latest", "hello")
 		e.healthy(t, "server")
 		if got := e.inspect(t, "server", "{{.State.Health.Status}}"); got != "healthy" {
 			t.Errorf("health %q", got)
@@ -246,9 +246,8 @@ func TestImage(t *testing.T) {
 
 // startServer starts a container in server mode in front of the port of hello,
 // whose network it shares.
-func (e *engine) startServer(t *testing.T, name, image, hello string) {
+func (e *engine) startServer(t *testing.T, p *pki, name, image, hello string) {
 	t.Helper()
-	p := newPKI(t)
 	id := p.server(t)
 	e.start(t, name, "--network", "container:"+hello, "--volume", readableDir(t, map[string]string{
 		"cert.pem": id.cert, "key.pem": id.key, "ca.pem": p.root,

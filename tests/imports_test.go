@@ -83,7 +83,7 @@ type owner struct{ path, rooms, why string }
 var owners = []owner{
 	{"github.com/alecthomas/kingpin", "config", "flags are read in one room, so that every other gets values that are valid"},
 	{"github.com/goccy/go-yaml", "config", "files are read by the room that reads the flags, so that the two cannot drift apart"},
-	{"go.yaml.in/yaml", "config tests", "files are read by the room that reads the flags, so that the two cannot drift apart"},
+	{"go.yaml.in/yaml", "config tests", "files are read by the room that reads the flags, so that the two cannot drift apart; tests read what is for other programs"},
 	{"gopkg.in/yaml", "config", "files are read by the room that reads the flags, so that the two cannot drift apart"},
 	{"github.com/cyberdelia/go-metrics-graphite", "metrics", "what is measured leaves through one room: report it through funcs of standard types"},
 	{"github.com/coreos/go-systemd", "socket", "what a service manager hands over is read once, by the room that opens sockets"},

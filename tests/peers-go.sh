@@ -50,6 +50,23 @@ install_release() {
 	install syft github.com/anchore/syft v1.52.0 cmd/syft
 }
 
+# install_schemas: what Kubernetes and the operators that the chart has objects for
+# say of their objects.
+install_schemas() {
+	mkdir -p "$bin/schemas"
+	while read -r module version path; do
+		[ ! -e "$bin/schemas/$version-${path##*/}" ] || continue
+		echo "downloading ${path##*/} of $module $version"
+		dir=$(cd / && go mod download -json "$module@$version" | sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p') &&
+			cp "$dir/$path" "$bin/schemas/$version-${path##*/}" || missing="$missing ${path##*/}"
+	done <<-EOF
+		k8s.io/kubernetes v1.36.3 api/openapi-spec/swagger.json
+		github.com/cert-manager/cert-manager v1.21.2 deploy/crds/cert-manager.io_certificates.yaml
+		github.com/prometheus-operator/prometheus-operator v0.85.0 example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml
+		github.com/prometheus-operator/prometheus-operator v0.85.0 example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml
+	EOF
+}
+
 missing=
 case ${1-} in
 release) install_release ;;
@@ -63,6 +80,7 @@ if [ "${1-}" = full ]; then
 	install_spire
 	install_release
 	install helm helm.sh/helm/v3 v3.22.0 cmd/helm
+	install_schemas
 	install kubeconform github.com/yannh/kubeconform v0.8.0 cmd/kubeconform
 fi
 

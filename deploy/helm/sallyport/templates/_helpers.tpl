@@ -110,6 +110,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- else }}
 - --disable-authentication
 {{- end }}
+- {{ printf "--shutdown-delay=%vs" .Values.drain.delay | quote }}
 - {{ printf "--shutdown-timeout=%vs" .Values.drain.seconds | quote }}
 {{- if .Values.drain.preStop }}
 - --enable-shutdown
