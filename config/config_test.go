@@ -391,6 +391,9 @@ func TestEverySettingDoesSomething(t *testing.T) {
 		}},
 		{leastServer, "--max-conns-per-ip 7", func(_ *Sidecar, u *Tunnel) { u.MaxConnsPerIP = 7 }},
 		{leastServer, "--shutdown-timeout 1s", func(s *Sidecar, _ *Tunnel) { s.ShutdownTimeout = time.Second }},
+		{leastServer, "--landlock-allow 5432 --landlock-allow 6000-6010 --landlock-allow /run/app/", func(s *Sidecar, _ *Tunnel) {
+			s.LandlockAllow = Allowance{Dirs: []string{"/run/app"}, Ports: []PortRange{{5432, 5432}, {6000, 6010}}}
+		}},
 		{leastServer, "--shutdown-delay 3s", func(s *Sidecar, _ *Tunnel) { s.ShutdownDelay = 3 * time.Second }},
 
 		{leastClient, "--proxy http://proxy.example", func(_ *Sidecar, u *Tunnel) {

@@ -674,6 +674,11 @@ var settings = []setting{
 		set:  one(func(d *draft) *bool { return &d.sidecar.DisableLandlock }, parseSwitch),
 	},
 	{
+		name: "landlock-allow", commands: inProcess, group: groupProcess, value: "PORTS|DIR", repeats: true,
+		help: "what the sandbox allows beside, for tunnels that a reload may bring: TCP ports, as PORT or FIRST-LAST, or files and sockets below a directory",
+		set:  setAllowance,
+	},
+	{
 		name: "use-landlock", commands: inProcess, group: groupProcess, hidden: true, flagOnly: true,
 		help: "does nothing: the sandbox is on without it",
 		set:  func(_ *draft, text string) error { _, err := parseSwitch(text); return err },

@@ -23,6 +23,7 @@ type Sidecar struct {
 	ShutdownTimeout time.Duration // how long a drain may take; 0: it ends at once
 	ShutdownDelay   time.Duration // how long before a drain everything but readiness goes on; 0: not at all
 	DisableLandlock bool          // run without the sandbox
+	LandlockAllow   Allowance     // what is allowed in the sandbox beside
 	Manager         Manager       // who has started the process
 }
 
