@@ -20,6 +20,7 @@ type Tunnel struct {
 	Ends     []string            // why connections end, failures included
 	Denials  []string            // which of those are that the peer was refused
 
+	Up       func() bool                // connections are accepted; nil: they are not
 	Counts   func() (open, total int64) // connections in hand, and accepted so far
 	Bytes    func() (in, out int64)     // that target and client were sent so far
 	Draining func() bool                // no more are accepted
@@ -110,6 +111,7 @@ func (m *Metrics) tunnels() []*Tunnel {
 }
 
 var (
+	descUp       = tunnelDesc("sallyport_tunnel_up", "1 while the tunnel accepts connections; 0 while it cannot be started, or drains.")
 	descOpen     = tunnelDesc("sallyport_connections_open", "Connections in hand, those in a handshake included.")
 	descAccepted = tunnelDesc("sallyport_accepted_total", "Connections that were accepted.")
 	descLimit    = tunnelDesc("sallyport_connections_limit", "How many connections may be in hand at once; +Inf is any number.")
@@ -160,6 +162,7 @@ func (t *Tunnel) collect(out chan<- prometheus.Metric) {
 	send := func(desc *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(desc, kind, value, append([]string{name}, labels...)...)
 	}
+	send(descUp, prometheus.GaugeValue, truth(t.Up != nil && t.Up()))
 	if t.Counts != nil {
 		open, total := t.Counts()
 		send(descOpen, prometheus.GaugeValue, float64(open))
