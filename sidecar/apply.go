@@ -112,25 +112,35 @@ func (f *fleet) prepare(ctx context.Context, p *plan) error {
 	}
 	f.mu.Unlock()
 	errs := make([]error, len(p.fresh))
+	for i, n := range p.fresh {
+		errs[i] = n.config.Origin.Locate(f.allows(n.config))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
 	each(len(p.fresh), func(i int) {
 		n := p.fresh[i]
 		if n.tunnel, errs[i] = f.build(ctx, n.config, ledgers[i]); errs[i] != nil {
-			errs[i] = n.config.Origin.Locate(errs[i])
+			errs[i] = n.config.Origin.Locate(f.hinted(errs[i]))
 		}
 	})
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	for i, n := range p.fresh {
-		errs[i] = n.config.Origin.Locate(f.listenAnew(ctx, n, p))
+		errs[i] = n.config.Origin.Locate(f.hinted(f.listenAnew(ctx, n, p)))
 	}
 	return errors.Join(append(errs, f.apart(p))...)
 }
 
 // listenAnew opens the listener of a tunnel to come, unless there is one that it gets.
 func (f *fleet) listenAnew(ctx context.Context, n *fresh, p *plan) error {
+	at := boundTo(ctx, n.config.Listen)
 	for _, m := range f.members() {
-		if m.tunnel != nil && m.accepts() && m.config.Listen == n.config.Listen && !p.kept[m.name()] && !p.inherited(m) {
+		if m.tunnel == nil || !m.accepts() || p.kept[m.name()] || p.inherited(m) {
+			continue
+		}
+		if m.config.Listen == n.config.Listen || at != "" && at == m.tunnel.listener.Addr().String() {
 			n.from = m
 			return n.tunnel.follows(m.tunnel)
 		}

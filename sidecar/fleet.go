@@ -13,6 +13,7 @@ import (
 	"sallyport/config"
 	"sallyport/metrics"
 	"sallyport/proxy"
+	"sallyport/sandbox"
 	"sallyport/socket"
 )
 
@@ -29,6 +30,8 @@ type fleet struct {
 	start    *config.Sidecar // what the process has started with
 	tolerant bool
 	report   func(error) // takes the failure of a listener that nothing else can be done about
+
+	confined *sandbox.Rules // what the sandbox allows; nil: there is none
 
 	roster  atomic.Pointer[[]*member] // in the order of the configuration, those that are removed last
 	changed chan part                 // those that have something to be reloaded

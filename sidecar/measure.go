@@ -58,6 +58,7 @@ func (t *tunnel) measured(l *ledger) metrics.Tunnel {
 		Failures: failures,
 		Ends:     ends,
 		Denials:  refused,
+		Up:       func() bool { return !t.server.Draining() },
 		Counts:   l.counts,
 		Bytes:    l.bytes,
 		Draining: t.server.Draining,

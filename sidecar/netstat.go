@@ -41,7 +41,7 @@ func Netstat(signals <-chan os.Signal, c *config.Netstat, out io.Writer) error {
 		Port: portNumber(c.Port), OwnPort: portOf(ln),
 	})
 	if err == nil {
-		err = enterSandbox(log, withoutSandbox(c), netstatConfinement(c))
+		_, err = enterSandbox(log, withoutSandbox(c), netstatConfinement(c))
 	}
 	if err != nil {
 		_ = ln.Close() // nothing has been served

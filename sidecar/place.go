@@ -1,8 +1,10 @@
 package sidecar
 
 import (
+	"context"
 	"fmt"
 	"net"
+	"slices"
 
 	"sallyport/socket"
 )
@@ -23,6 +25,20 @@ func found(a socket.Address, ln net.Listener) string {
 	default:
 		return at.String()
 	}
+}
+
+// boundTo is what the address of a TCP listener would be; "" if it has no host, or one that is not found. Package net takes the
+// first IPv4 address that a host has.
+func boundTo(ctx context.Context, a socket.Address) string {
+	if a.Network() != "tcp" || a.Host() == "" {
+		return ""
+	}
+	found, err := net.DefaultResolver.LookupIPAddr(ctx, a.Host())
+	if err != nil || len(found) == 0 {
+		return ""
+	}
+	at := max(0, slices.IndexFunc(found, func(ip net.IPAddr) bool { return ip.IP.To4() != nil }))
+	return (&net.TCPAddr{IP: found[at].IP, Zone: found[at].Zone, Port: a.Port()}).String()
 }
 
 // distinct refuses two listeners on one TCP port. SO_REUSEPORT lets them bind, and the system would hand each connection to

@@ -1,10 +1,13 @@
 package sidecar
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -22,25 +25,54 @@ const (
 
 // confine puts the process into the sandbox, if it is to be in one. All is loaded by now, and nothing has been accepted.
 func (s *Sidecar) confine() error {
-	return enterSandbox(s.log, unconfined(s.config), confinement(s.config))
+	r := confinement(s.config)
+	confined, err := enterSandbox(s.log, unconfined(s.config), r)
+	if confined {
+		s.fleet.confined = &r
+	}
+	return err
 }
 
 // enterSandbox puts the process into a sandbox, unless there is a reason to have none, and tells of it.
-func enterSandbox(log *slog.Logger, without string, r sandbox.Rules) error {
+func enterSandbox(log *slog.Logger, without string, r sandbox.Rules) (confined bool, _ error) {
 	if without != "" {
 		log.Info("running without a sandbox", "reason", without)
-		return nil
+		return false, nil
 	}
 	abi, err := sandbox.Enter(r)
 	switch {
 	case err != nil:
-		return fmt.Errorf("setting up the sandbox: %w; --disable-landlock runs without", err)
+		return false, fmt.Errorf("setting up the sandbox: %w; --disable-landlock runs without", err)
 	case abi == 0:
 		log.Info("running without a sandbox", "reason", "this system has no Landlock")
 	default:
 		log.Info("running in a sandbox", "landlock_abi", abi)
 	}
+	return abi != 0, nil
+}
+
+// errConfined is what can be done about a sandbox that has become too small.
+var errConfined = errors.New("the sandbox does not allow that, and is there for good; restart the process, and see --landlock-allow")
+
+// allows refuses a tunnel that needs what the sandbox, if there is one, does not allow.
+func (f *fleet) allows(c *config.Tunnel) error {
+	if f.confined == nil {
+		return nil
+	}
+	r := rules{}
+	r.tunnel(c)
+	if beyond := f.confined.Beyond(r.Rules); len(beyond) > 0 {
+		return fmt.Errorf("needs %s: %w", strings.Join(beyond, ", "), errConfined)
+	}
 	return nil
+}
+
+// hinted adds what can be done to an error that may be the sandbox's.
+func (f *fleet) hinted(err error) error {
+	if f.confined == nil || !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return fmt.Errorf("%w; if its permissions are in order, %w", err, errConfined)
 }
 
 // disabledLandlock is the reason that an operator has to have no sandbox.
@@ -63,32 +95,53 @@ func unconfined(c *config.Sidecar) string {
 func confinement(c *config.Sidecar) sandbox.Rules {
 	r := rules{sandbox.Rules{Itself: !c.Status.Listen.IsZero()}}
 	r.listen(c.Status.Listen)
-	if c.File != nil {
+	if c.File != nil { // whose tunnels may come to have names of hosts, and targets that everybody trusts
 		r.Files = append(r.Files, c.File.Path)
+		r.Resolver, r.SystemTrust = true, true
 	}
+	r.allowance(c.LandlockAllow)
 	r.Files = append(r.Files, doorFiles(&c.Status, &c.Tunnels[0])...)
 	r.dial(c.Metrics.Graphite)
 	r.url(c.Metrics.URL)
 	r.manager(c.Manager)
 	r.SystemLog = c.Log.Syslog
 	for i := range c.Tunnels {
-		t := &c.Tunnels[i]
-		r.listen(t.Listen)
-		r.reach(t)
-		r.Files = append(r.Files, loadedFiles(t)...)
-		r.workloadAPI(t.Identity.WorkloadAPI)
-		r.acme(t)
-		for _, served := range servedBy(t) {
-			if served.CACert == "" && !served.Identity.WorkloadAPI.Use {
-				r.SystemTrust = true
-			}
-		}
+		r.tunnel(&c.Tunnels[i])
 	}
 	return r.Rules
 }
 
 // rules are those of a sandbox in the making.
 type rules struct{ sandbox.Rules }
+
+// tunnel allows what a tunnel needs.
+func (r *rules) tunnel(t *config.Tunnel) {
+	r.listen(t.Listen)
+	r.reach(t)
+	r.Files = append(r.Files, loadedFiles(t)...)
+	r.workloadAPI(t.Identity.WorkloadAPI)
+	r.acme(t)
+	for _, served := range servedBy(t) {
+		if served.CACert == "" && !served.Identity.WorkloadAPI.Use {
+			r.SystemTrust = true
+		}
+	}
+}
+
+// allowance allows what the operator says may be needed later.
+func (r *rules) allowance(a config.Allowance) {
+	for _, dir := range a.Dirs {
+		r.Files = append(r.Files, dir)
+		r.ListenSockets = append(r.ListenSockets, filepath.Join(dir, "any")) // which stands for its directory
+		r.DialSockets = append(r.DialSockets, dir)
+	}
+	for _, ports := range a.Ports {
+		for port := int(ports.First); port <= int(ports.Last); port++ {
+			r.ConnectPorts = append(r.ConnectPorts, portNumber(port))
+			r.BindPorts = append(r.BindPorts, portNumber(port))
+		}
+	}
+}
 
 // listen allows to listen on an address, if it is one.
 func (r *rules) listen(a socket.Address) {
