@@ -22,11 +22,10 @@ func (t *tunnel) newWeb() *web {
 	if t.routes == nil {
 		w.byRoute[""] = t.webTo(w, t.server.Dial)
 	} else {
-		for _, r := range t.routes.all {
-			w.byRoute[r.name] = t.webTo(w, r.forward.Dial)
-		}
-		if r := t.routes.fallback; r != nil {
-			w.byRoute[r.name] = t.webTo(w, r.forward.Dial)
+		for _, r := range t.routes.each() {
+			to := t.webTo(w, r.forward.Dial)
+			to.Misdirected = func(host string) bool { return t.routes.isElsewhere(host, r) }
+			w.byRoute[r.name] = to
 		}
 	}
 	if t.config.Mode == config.Client {

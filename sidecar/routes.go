@@ -152,6 +152,12 @@ func (r *routes) find(serverName string) *route {
 	return r.fallback
 }
 
+// isElsewhere tells whether a name is that of another route. One that no route has may come by any.
+func (r *routes) isElsewhere(name string, here *route) bool {
+	named, ok := r.named.Find(name)
+	return ok && named != here
+}
+
 // check finds out whether all targets are up, side by side.
 func (r *routes) check(ctx context.Context) error {
 	all := r.each()

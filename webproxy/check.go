@@ -3,6 +3,8 @@ package webproxy
 import (
 	"fmt"
 	"net/http"
+	"net/url"
+	"strings"
 )
 
 // maxFields is how many lines the header of a request may have. It is what Envoy and Apache allow.
@@ -27,10 +29,18 @@ func (p *Proxy) check(r *http.Request) *refusal {
 	if fields > maxFields {
 		return &refusal{http.StatusRequestHeaderFieldsTooLarge, reasonHeader, fmt.Sprintf("the header has %d fields, and %d are allowed", fields, maxFields)}
 	}
+	if p.Misdirected != nil && p.Misdirected(hostOf(r)) {
+		return &refusal{http.StatusMisdirectedRequest, reasonMisdirected, "requests for this host do not come by this connection; open another one"}
+	}
 	if p.MaxBodyBytes > 0 && r.ContentLength > p.MaxBodyBytes {
 		return p.tooLarge()
 	}
 	return nil
+}
+
+// hostOf is the host that a request is for, without its port.
+func hostOf(r *http.Request) string {
+	return strings.TrimSuffix((&url.URL{Host: r.Host}).Hostname(), ".")
 }
 
 func (p *Proxy) tooLarge() *refusal {

@@ -12,6 +12,7 @@ import (
 // Why an answer is not the target's, or broke off.
 const (
 	reasonMethod      = "method_not_allowed"  // CONNECT
+	reasonMisdirected = "misdirected_request" // Proxy.Misdirected
 	reasonHeader      = "too_many_fields"     // the request's header has more than 100
 	reasonBody        = "body_too_large"      // Proxy.MaxBodyBytes
 	reasonBadBody     = "bad_request_body"    // the request's body is not what its header says
@@ -29,7 +30,7 @@ const (
 // Reasons returns what Exchange.Reason can be, sorted. An error of Proxy.Dial with a method Reason can add others.
 func Reasons() []string {
 	all := []string{
-		reasonMethod, reasonHeader, reasonBody, reasonBadBody, reasonTooMany, reasonBodyTimeout, reasonClientGone, reasonTimeout,
+		reasonMethod, reasonMisdirected, reasonHeader, reasonBody, reasonBadBody, reasonTooMany, reasonBodyTimeout, reasonClientGone, reasonTimeout,
 		reasonNoAnswer, reasonStalled, reasonBadAnswer, reasonBroken, reasonUpgrade,
 	}
 	slices.Sort(all)

@@ -211,7 +211,8 @@ func TestNothingIsHeldBack(t *testing.T) {
 func TestRequestsAreRefused(t *testing.T) {
 	t.Parallel()
 	reached := make(chan string, 10)
-	r := start(t, &Proxy{MaxBodyBytes: 10, MaxHeaderBytes: 1 << 10}, func(w http.ResponseWriter, r *http.Request) {
+	elsewhere := func(host string) bool { return host == "b.test" || host == "::1" }
+	r := start(t, &Proxy{MaxBodyBytes: 10, MaxHeaderBytes: 1 << 10, Misdirected: elsewhere}, func(w http.ResponseWriter, r *http.Request) {
 		_, err := io.ReadAll(r.Body)
 		reached <- fmt.Sprint(r.URL, err)
 	})
@@ -225,6 +226,10 @@ func TestRequestsAreRefused(t *testing.T) {
 		reason     string
 	}{
 		{"CONNECT", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", http.StatusMethodNotAllowed, reasonMethod},
+		{"another host", "GET / HTTP/1.1\r\nHost: b.test\r\n\r\n", http.StatusMisdirectedRequest, reasonMisdirected},
+		{"another host with a dot and a port", "GET / HTTP/1.1\r\nHost: b.test.:8443\r\n\r\n", http.StatusMisdirectedRequest, reasonMisdirected},
+		{"another host in the target", "GET http://b.test:80/ HTTP/1.1\r\nHost: a\r\n\r\n", http.StatusMisdirectedRequest, reasonMisdirected},
+		{"another address", "GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", http.StatusMisdirectedRequest, reasonMisdirected},
 		{"many fields", "GET / HTTP/1.1\r\nHost: a\r\nz: z\r\n" + fields.String() + "\r\n", http.StatusRequestHeaderFieldsTooLarge, reasonHeader},
 		{"a large body", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n01234567890", http.StatusRequestEntityTooLarge, reasonBody},
 		{"a large body of which the length is not told", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n0\r\n\r\n", http.StatusRequestEntityTooLarge, reasonBody},

@@ -72,6 +72,11 @@ type Proxy struct {
 	// closes at once; less than zero is no bound.
 	CloseTimeout time.Duration
 
+	// Misdirected reports whether requests for a host do not belong on the connections that Handle gets, as where a client of
+	// HTTP/2 takes one for all names of a certificate. They are answered with 421 (RFC 9110, section 15.5.20), upon which it opens
+	// one of its own. Nil is none.
+	Misdirected func(host string) bool
+
 	// Observe is told of each request that was answered, refused or given up; of those that are no HTTP there is nothing to
 	// tell. It is called from many goroutines at once, and should return quickly. Nil is not called.
 	Observe func(Exchange)
