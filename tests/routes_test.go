@@ -2,9 +2,12 @@ package tests
 
 import (
 	"bufio"
+	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -250,4 +253,67 @@ func TestARoutesFilesAndRulesAreReloaded(t *testing.T) {
 		return err == nil && answer == "b"
 	})
 	c.stop(t)
+}
+
+// TestRequestsStayOnTheirRoute: a client of HTTP/2 that takes one connection for all names of a certificate is sent away with
+// those of other routes, and each name comes to its service all the same.
+func TestRequestsStayOnTheirRoute(t *testing.T) {
+	t.Parallel()
+	p, listen := newPKI(t), reserve(t)
+	id := p.issue(t, "shops", devpki.Request{CommonName: "shops", DNSNames: []string{"a.test", "b.test"}})
+	answers := func(name string) string {
+		return serve(t, "tcp", func(conn net.Conn) {
+			if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+				_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(name), name)
+			}
+		}).address
+	}
+	file := filepath.Join(t.TempDir(), "sallyport.yaml")
+	writeFile(t, file, fmt.Appendf(nil, "tunnels:\n- name: shops\n  mode: server\n  protocol: http\n  listen: %s\n  cert: %s\n  key: %s\n  disable-authentication: true\n"+
+		"  routes:\n  - {name: a, server-name: a.test, target: '%s'}\n  - {name: b, server-name: b.test, target: '%s'}\n",
+		listen, id.cert, id.key, answers("a"), answers("b")))
+	server := start(t, "run", "--config", file, "--status", "http://"+reserve(t))
+
+	get := func(client *http.Client, url, host string) (int, string) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = host
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if response.ProtoMajor != 2 {
+			t.Errorf("the answer is of %s", response.Proto)
+		}
+		return response.StatusCode, string(body)
+	}
+	client := &http.Client{Transport: &http.Transport{
+		ForceAttemptHTTP2: true,
+		TLSClientConfig:   &tls.Config{RootCAs: p.Pool()},
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", listen)
+		},
+	}}
+	defer client.CloseIdleConnections()
+	for _, name := range []string{"a", "b"} {
+		if code, body := get(client, "https://"+name+".test/", ""); code != http.StatusOK || body != name {
+			t.Errorf("%s.test: %d %q", name, code, body)
+		}
+	}
+	if code, body := get(client, "https://a.test/", "b.test"); code != http.StatusMisdirectedRequest {
+		t.Errorf("b.test by the connection of a.test: %d %q", code, body)
+	}
+	if code, body := get(client, "https://a.test/", "c.test"); code != http.StatusOK || body != "a" {
+		t.Errorf("what no route has the name of, by the connection of a.test: %d %q", code, body)
+	}
+	server.waitLine(t, "reason=misdirected_request")
+	server.stop(t)
 }
