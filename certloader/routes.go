@@ -11,12 +11,16 @@ import (
 // [ServerOptions.Scope] of its own, so that no session leads from one to another.
 //
 // Where find returns nil the client is refused by the alert unrecognized_name
-// (RFC 6066, 3).
-func RouteConfig(find func(serverName string) *tls.Config) *tls.Config {
+// (RFC 6066, 3). Challenged, which may be nil, answers an ACME CA's validations,
+// whatever names they are for.
+func RouteConfig(find func(serverName string) *tls.Config, challenged *tls.Config) *tls.Config {
 	outer := baseConfig(nil, nil, 0)
 	unrecognized := unrecognizedConfig()
 	outer.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		config := find(hello.ServerName)
+		if challenged != nil && isChallenge(hello) {
+			config = challenged
+		}
 		switch {
 		case config == nil:
 			return unrecognized, nil

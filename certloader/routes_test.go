@@ -53,7 +53,7 @@ func newCrossing(t *testing.T, version uint16, provide func(certloader.Provider)
 		server: certloader.RouteConfig(func(serverName string) *tls.Config {
 			config, _ := names.Find(serverName)
 			return config
-		}),
+		}, nil),
 		client: &tls.Config{
 			RootCAs: ca.Pool(), Certificates: []tls.Certificate{identity},
 			ClientSessionCache: oneSession{new(sessionOfAll)}, MinVersion: tls.VersionTLS12,
@@ -161,12 +161,36 @@ func TestNoSessionLeadsFromOneNameToAnother(t *testing.T) {
 	}
 }
 
+// Renewals must not depend on which routes there are: the name may be that of none, or of one that has another identity.
+func TestChallengesAreAnsweredWhateverTheRoutes(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, devpki.Options{})
+	answer := issue(t, ca, devpki.Request{CommonName: "answer", DNSNames: []string{"acme.test"}})
+	acme, _ := newSource(t, answering(t, ca, answer))
+	other, _ := newSource(t, material(issue(t, ca, devpki.Request{DNSNames: []string{"acme.test"}}), ca))
+	route := other.ServerConfig(certloader.ServerOptions{Authorize: allow, Scope: "other"})
+	for name, found := range map[string]*tls.Config{"no route": nil, "another identity": route} {
+		server := certloader.RouteConfig(func(string) *tls.Config { return found }, acme.ServerConfig(certloader.ServerOptions{Challenges: true}))
+		validation := &tls.Config{ServerName: "acme.test", InsecureSkipVerify: true, NextProtos: []string{certloader.ChallengeProtocol}}
+		got := shake(t, validation, server)
+		if err := got.err(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if shown := got.client.PeerCertificates[0].Subject.CommonName; shown != "answer" {
+			t.Errorf("%s: was shown the certificate of %q", name, shown)
+		}
+		visit := &tls.Config{ServerName: "acme.test", InsecureSkipVerify: true}
+		if got := shake(t, visit, server); got.serverError == nil {
+			t.Errorf("%s: somebody without a certificate was let in", name)
+		}
+	}
+}
+
 func TestAConfigThatNoSourceHasMadeServesNobody(t *testing.T) {
 	t.Parallel()
 	ca := newCA(t, devpki.Options{})
 	server := certloader.RouteConfig(func(string) *tls.Config {
 		return &tls.Config{Certificates: []tls.Certificate{issue(t, ca, devpki.Request{DNSNames: []string{"a.test"}}).TLSCertificate()}}
-	})
+	}, nil)
 	got := shake(t, &tls.Config{RootCAs: ca.Pool(), ServerName: "a.test"}, server)
 	if got.clientError == nil || got.serverError == nil {
 		t.Errorf("server %v, client %v", got.serverError, got.clientError)

@@ -72,12 +72,16 @@ func (t *tunnel) newRoutes(ctx context.Context, gate *proxy.Gate) error {
 		}
 		warnOfNames(c, r.source, t.log)
 	}
+	var challenged *tls.Config
+	if t.config.Identity.ACME.Name != "" {
+		challenged = t.server.TLS
+	}
 	t.server.TLS = certloader.RouteConfig(func(serverName string) *tls.Config {
 		if r := t.routes.find(serverName); r != nil {
 			return r.tls
 		}
 		return nil
-	})
+	}, challenged)
 	t.server.Route = func(serverName string) *proxy.Route {
 		if r := t.routes.find(serverName); r != nil {
 			return r.forward
