@@ -94,7 +94,9 @@ var mishaps = []struct {
 			"if it may come in: `--allow-cn mallory` ([access.md](access.md))"},
 		{"a client speaks no TLS", logged(aServer+itsCert, plainly),
 			"`https://` in place of `http://`; or `sallyport client` in front of it"},
-		{"the target is down", logged(strings.Replace(aServer, "TARGET", "NOBODY", 1)+itsCert, connecting(func(t *testing.T, m *mess) *devpki.Identity { return m.issue(t, "visitor", devpki.Request{CommonName: "client"}).Identity })),
+		{"the target is down", logged(strings.Replace(aServer, "TARGET", "NOBODY", 1)+itsCert, connecting(func(t *testing.T, m *mess) *devpki.Identity {
+			return m.issue(t, "visitor", devpki.Request{CommonName: "client"}).Identity
+		})),
 			"start it; is it where `--target` says?"},
 		{"client mode does not trust the target", logged(aClient+" --cacert other-ca.pem", plainly),
 			"`--cacert` names the CA of the target's certificate"},
