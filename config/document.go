@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 	"go.yaml.in/yaml/v4/plugin/loaderlimits"
@@ -79,6 +80,9 @@ func syntaxError(err error, file []byte) (*yaml.Node, place, error) {
 		return nil, place{1, 1}, fmt.Errorf("not YAML: %w", err)
 	}
 	text := failure.Message
+	if strings.HasPrefix(text, "unknown anchor") { // whose name may be a password
+		text = "an alias that stands for nothing above; a value that begins with * or & goes in quotes"
+	}
 	if at := failure.Mark.Index; at < len(file) && file[at] == '\t' {
 		text += ": a tab; indent with blanks"
 	}

@@ -347,7 +347,7 @@ func (f *file) value(d *draft, s *setting, at place, n *yaml.Node) bool {
 		f.fault(at, "%s: the value is missing; write %s: %s, or leave it out", s.name, s.name, s.placeholder())
 		return false
 	case n.Style&yaml.TaggedStyle != 0:
-		f.fault(at, "%s: tags such as %s mean nothing here; leave it out", s.name, shown(n.Tag))
+		f.fault(at, "%s: tags mean nothing here; a value that begins with ! goes in quotes", s.name)
 		return false
 	case n.ShortTag() == "!!bool" && !s.isSwitch():
 		f.fault(at, "%s: takes %s, not %s; write it in quotes if it is meant so", s.name, s.wanted(), n.Value)
@@ -449,7 +449,7 @@ func (f *file) unknown(e entry, here commandSet, d *draft) {
 	}
 }
 
-// shown is a key or a tag for an error: its beginning will do.
+// shown is a key for an error: its beginning will do.
 func shown(text string) string {
 	const most = 64
 	if len(text) > most {

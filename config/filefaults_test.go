@@ -61,6 +61,7 @@ func fileFaults() []fileFault {
 		{"no YAML", "tunnels: [\n", []string{"2:1: not YAML: while parsing a flow node: did not find expected node content"}},
 		{"a tab", "tunnels:\n\t- name: x\n", []string{"2:1: not YAML: while scanning for the next token: found character that cannot start any token: a tab; indent with blanks"}},
 		{"a colon in a value", "tunnels:\n- name: a: b\n", []string{"2:10: not YAML: mapping values are not allowed in this context"}},
+		{"an alias of nothing", "tunnels: *web\n", []string{"1:10: not YAML: an alias that stands for nothing above; a value that begins with * or & goes in quotes"}},
 		{"too deep", "tunnels: " + strings.Repeat("[", 99), []string{"1:42: not YAML: while increasing flow level: exceeded max depth of 32"}},
 		{"two documents", server("allow-all: true") + "---\n", []string{"8:1: a second document; a configuration file holds one, without --- in it"}},
 		{"a list", "- name: web\n", []string{
@@ -164,7 +165,7 @@ func fileFaults() []fileFault {
 		}},
 		{"no value", server("allow-all: true", "cacert:"), []string{"8:3: cacert: the value is missing; write cacert: PATH, or leave it out"}},
 		{"no value of a switch", server("allow-all:"), []string{"7:3: allow-all: the value is missing; write allow-all: true or false, or leave it out"}},
-		{"a tag", server("allow-all: true", "cacert: !!binary aGk="), []string{`8:3: cacert: tags such as "!!binary" mean nothing here; leave it out`}},
+		{"a tag", server("allow-all: true", "cacert: !!binary aGk="), []string{`8:3: cacert: tags mean nothing here; a value that begins with ! goes in quotes`}},
 		{"a choice that is none", server("allow-all: true", "proxy-protocol-mode: full"), []string{`8:3: proxy-protocol-mode "full": unknown mode; use conn, tls or tls-full`}},
 		{"of the process", "log-level: loud\nlog-sample: 0\n" + server("allow-all: true"), []string{
 			`1:1: log-level "loud": unknown level; use debug, info, warn or error`, `2:1: log-sample "0": none at all; use 1 or more`,
