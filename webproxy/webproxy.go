@@ -141,14 +141,10 @@ func (p *Proxy) Handle(ctx context.Context, client net.Conn) {
 		server = p.server(true) // one for each, which can be told to send GOAWAY
 		c.http2 = server
 	}
-	stop := context.AfterFunc(ctx, c.drain)
-	defer stop()
+	defer context.AfterFunc(ctx, c.drain)()
+	defer context.AfterFunc(p.ctx, func() { _ = c.Close() })()
 	_ = server.Serve(c.listener())
-	select {
-	case <-c.over:
-	case <-p.ctx.Done():
-		_ = c.Close()
-	}
+	<-c.over
 }
 
 // Refresh has requests from now on go over new connections to the target, as after a change of identity or trust. Those that
