@@ -29,7 +29,7 @@ func (c *conn) handle() {
 		c.fail(stageOf(err), err)
 		return
 	}
-	ctx, cancel := context.WithCancel(c.server.inviting) // whoever drains wants it told, too
+	ctx, cancel := context.WithCancel(c.server.staying)
 	defer cancel()
 	c.open()
 	c.startHandleClocks(cancel)

@@ -57,6 +57,7 @@ func (s *Server) Drain(ctx context.Context) error {
 		}
 		<-s.served // then nobody comes any more
 	}
+	s.dismiss()
 	stop := context.AfterFunc(ctx, func() { s.cancel(ErrServerClosed) })
 	defer stop()
 	return s.wait(ctx)

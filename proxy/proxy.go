@@ -136,6 +136,8 @@ type Server struct {
 	cancel   context.CancelCauseFunc
 	inviting context.Context // ends when no more connections are to be accepted
 	uninvite context.CancelFunc
+	staying  context.Context // ends when handled connections are to come to an end, which is when the listener is closed
+	dismiss  context.CancelFunc
 	served   chan struct{} // closed when Serve has come to its end
 	slots    slots         // a place for each connection in hand, for MaxConns
 	settling slots         // a place for each that MaxHandshakes counts
@@ -172,6 +174,7 @@ func (s *Server) init() {
 	s.once.Do(func() {
 		s.ctx, s.cancel = context.WithCancelCause(context.Background())
 		s.inviting, s.uninvite = context.WithCancel(s.ctx)
+		s.staying, s.dismiss = context.WithCancel(context.Background())
 		s.served = make(chan struct{})
 		if s.LastID == nil {
 			s.LastID = new(atomic.Uint64)

@@ -73,6 +73,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		_ = s.listener.Close()
 	}
 	s.mu.Unlock()
+	s.dismiss() // clients that are told to come again must not find this listener
 	return s.wait(ctx)
 }
 

@@ -44,6 +44,8 @@ microsocks                                microsocks
 psql                                      postgresql-client
 slapd                                     slapd
 ldapsearch                                ldap-utils
+wrk                                       wrk
+h2load                                    nghttp2-client
 '
 if [ "${1-}" = full ]; then
 	peers="$peers
