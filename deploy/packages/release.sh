@@ -54,7 +54,8 @@ package() {
 	mkdir -p "$work/package/examples"
 	cp "$2" LICENSE deploy/packages/*.sh deploy/systemd/*.service deploy/systemd/*.socket deploy/systemd/sysusers.conf "$work/package"
 	cp "$work"/man/* "$work/package"
-	cp deploy/systemd/*.args deploy/systemd/reload-before-253.conf "$work/package/examples"
+	cp config.example.yaml docs/config.schema.json deploy/systemd/* "$work/package/examples"
+	(cd "$work/package/examples" && rm -f ./*.service ./*.socket sysusers.conf)
 	settle "$work/package"
 	for format in deb rpm; do
 		(cd "$work/package" && ARCH=$1 "$tools/nfpm" package --config "$OLDPWD/deploy/packages/nfpm.yaml" --packager $format --target "$dir")
