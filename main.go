@@ -97,7 +97,7 @@ func showStatus(q *config.StatusQuery, env func(string) (string, bool), stdout, 
 		CAFile: q.CACert, CertFile: q.Cert, KeyFile: q.Key, ServerName: q.ServerName,
 		Token: string(q.Token), TokenFile: q.TokenFile,
 		Timeout: q.Timeout, Interval: q.Interval,
-		Connections: q.Connections, JSON: q.JSON, Plain: noColor != "",
+		Tunnel: q.Tunnel, Connections: q.Connections, JSON: q.JSON, Plain: noColor != "",
 	})
 	if err != nil {
 		return fail(stderr, err, exitUsage)

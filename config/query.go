@@ -26,6 +26,7 @@ type StatusQuery struct {
 	TokenFile string // "": no token
 
 	Timeout     time.Duration // for one answer; not 0
+	Tunnel      string        // the one to look at; "": all
 	Connections bool          // the open connections too
 	Watch       bool          // again and again, at the Interval
 	Interval    time.Duration // not 0

@@ -23,8 +23,8 @@ func TestStatusQuery(t *testing.T) {
 			want: StatusQuery{Port: address(t, "localhost:6060"), TLS: true},
 		},
 		{
-			line: "http://localhost:6060 --json --connections",
-			want: StatusQuery{Port: address(t, "localhost:6060"), JSON: true, Connections: true},
+			line: "http://localhost:6060 --json --connections --tunnel web",
+			want: StatusQuery{Port: address(t, "localhost:6060"), JSON: true, Connections: true, Tunnel: "web"},
 		},
 		{
 			line: "unix:/run/sallyport.sock --watch --interval 5s --timeout 2s",

@@ -637,6 +637,11 @@ var settings = []setting{
 
 	// What to show
 	{
+		name: "tunnel", commands: inStatus, group: groupShown, value: "NAME",
+		help: "this tunnel alone",
+		set:  one(func(d *draft) *string { return &d.query.Tunnel }, parseName),
+	},
+	{
 		name: "connections", commands: inStatus, group: groupShown,
 		help: "the open connections too",
 		set:  one(func(d *draft) *bool { return &d.query.Connections }, parseSwitch),

@@ -224,6 +224,8 @@ func (c *Client) refused(path string, code int, body string) error {
 		return fmt.Errorf("it speaks HTTPS; write https://%s", c.options.Address)
 	case code == http.StatusNotFound && path == shutdownPath:
 		return errors.New("it ends no process that was started without --enable-shutdown")
+	case code == http.StatusNotFound && strings.HasPrefix(body, "there is no tunnel "):
+		return errors.New(strings.TrimSpace(body))
 	case code == http.StatusNotFound:
 		return errors.New("there is no such document; this may not be a status port, or one of an older version")
 	}

@@ -27,7 +27,8 @@ type report struct {
 		Deadline time.Time `json:"deadline"`
 	} `json:"draining"`
 	Tunnels []struct {
-		Name string `json:"name"`
+		Name  string `json:"name"`
+		Error string `json:"error"`
 		health
 	} `json:"tunnels"`
 }
@@ -82,6 +83,9 @@ const maxPages = 200
 func (c *Client) connections(ctx context.Context, seen *sight) error {
 	for after := ""; len(seen.pages) < maxPages; {
 		path := "/_connections?limit=1000"
+		if c.options.Tunnel != "" {
+			path += "&tunnel=" + url.QueryEscape(c.options.Tunnel)
+		}
 		if after != "" {
 			path += "&after=" + url.QueryEscape(after)
 		}

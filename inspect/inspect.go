@@ -28,6 +28,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -49,9 +50,10 @@ type Options struct {
 	Timeout  time.Duration // for one look; required
 	Interval time.Duration // between the looks of Watch; required for that
 
-	Connections bool // show the open connections too
-	JSON        bool // pass on the documents as they are
-	Plain       bool // no colours, even on a terminal
+	Tunnel      string // the one to look at; "": all of them
+	Connections bool   // show the open connections too
+	JSON        bool   // pass on the documents as they are
+	Plain       bool   // no colours, even on a terminal
 }
 
 // Client looks at one status port. Make it with [New]. One look at a time.
@@ -94,7 +96,11 @@ func (c *Client) look(ctx context.Context, rates bool) (*sight, error) {
 	defer cancel()
 
 	seen := new(sight)
-	raw, err := c.document(ctx, "/_status", &seen.report, http.StatusOK, http.StatusServiceUnavailable)
+	path := "/_status"
+	if c.options.Tunnel != "" {
+		path += "?tunnel=" + url.QueryEscape(c.options.Tunnel)
+	}
+	raw, err := c.document(ctx, path, &seen.report, http.StatusOK, http.StatusServiceUnavailable)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +104,36 @@ func TestShow(t *testing.T) {
 				t.Errorf("%s: %q went to the terminal", name, r)
 			}
 		}
+	}
+}
+
+func TestShowLooksAtOneTunnel(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	server := port(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.RequestURI())
+		switch {
+		case r.URL.Query().Get("tunnel") != "a/b":
+			http.Error(w, "there is no tunnel c, but a/b", http.StatusNotFound)
+		case r.URL.Path == "/_connections":
+			_, _ = io.WriteString(w, `{"total":0,"connections":[]}`)
+		default:
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = io.WriteString(w, `{"tunnels":[{"name":"a/b","error":"--cert\u001b: no such file","listen_address":"localhost:1"}]}`)
+		}
+	}))
+	var out bytes.Buffer
+	if healthy, err := client(t, server, Options{Tunnel: "a/b", Connections: true}).Show(t.Context(), &out); err != nil || healthy {
+		t.Errorf("healthy %t, %v", healthy, err)
+	}
+	if want := []string{"/_status?tunnel=a%2Fb", "/_connections?limit=1000&tunnel=a%2Fb"}; !slices.Equal(asked, want) {
+		t.Errorf("asked for %q, want %q", asked, want)
+	}
+	if text := out.String(); !strings.Contains(text, "tunnel a/b") || !strings.Contains(text, "no such file") || strings.Contains(text, "backend") || strings.Contains(text, "\x1b") {
+		t.Errorf("shown:\n%s", text)
+	}
+	if _, err := client(t, server, Options{Tunnel: "c"}).Show(t.Context(), io.Discard); err == nil || !strings.HasSuffix(err.Error(), "there is no tunnel c, but a/b") {
+		t.Errorf("one that is not there: %v", err)
 	}
 }
 

@@ -107,7 +107,8 @@ func (s *sight) flow(before *sight) string {
 
 // tunnel is one of the report's tunnels.
 type tunnel struct {
-	name string
+	name, fault string
+	draining    bool // it is, and the process is not
 	health
 }
 
@@ -119,7 +120,7 @@ func (s *sight) tunnels() []tunnel {
 	}
 	var out []tunnel
 	for _, t := range s.report.Tunnels {
-		out = append(out, tunnel{t.Name, t.health})
+		out = append(out, tunnel{t.Name, t.Error, t.Message == "stopping" && s.report.Message != t.Message, t.health})
 	}
 	return out
 }
@@ -127,9 +128,18 @@ func (s *sight) tunnels() []tunnel {
 // text is about one tunnel, which may be one of many.
 func (t tunnel) text(style style, now time.Time, many bool) string {
 	rows := lines{style: style, indent: "  "}
+	switch {
+	case t.fault != "":
+		rows.add("fault", style.bad(printable(t.fault)))
+	case t.draining:
+		rows.add("state", style.doubt("draining"))
+	}
 	rows.add("mode", printable(t.Mode))
 	rows.add("listener", printable(t.ListenAddress))
 	rows.add("target", printable(t.ForwardAddress))
+	if t.fault != "" {
+		return rows.String() // nobody has asked its backend
+	}
 	backend := style.verdict(t.BackendOK, cmp.Or(printable(t.BackendStatus), "critical"))
 	if t.BackendError != "" {
 		backend += ": " + printable(t.BackendError)
