@@ -1,0 +1,237 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sallyport/internal/memnet"
+)
+
+// limit is how long what has to happen in these tests may take.
+const limit = 20 * time.Second
+
+// echoed dials what says again what it hears.
+func echoed(context.Context) (net.Conn, error) {
+	near, far := memnet.Pipe(4 << 10)
+	go func() {
+		_, _ = io.Copy(far, far)
+		_ = far.Close()
+	}()
+	return near, nil
+}
+
+// listenHere listens on a port of loopback until the test ends.
+func listenHere(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	return ln
+}
+
+// call connects, and wants to hear what it says.
+func call(ln net.Listener) error {
+	c, err := net.DialTimeout("tcp", ln.Addr().String(), limit)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	return greet(c)
+}
+
+func greet(c net.Conn) error {
+	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(c, "hello\n"); err != nil {
+		return err
+	}
+	got, err := bufio.NewReader(c).ReadString('\n')
+	if err == nil && got != "hello\n" {
+		err = fmt.Errorf("heard %q", got)
+	}
+	return err
+}
+
+func TestAListenerIsHandedOverWithoutAnybodyLost(t *testing.T) {
+	t.Parallel()
+	ln, ids := listenHere(t), new(atomic.Uint64)
+	var calls, serving sync.WaitGroup
+	var failed atomic.Pointer[error]
+	done := make(chan struct{})
+	for range 8 {
+		calls.Go(func() {
+			for {
+				if err := call(ln); err != nil {
+					failed.Store(&err)
+				}
+				select {
+				case <-done:
+					return
+				default:
+				}
+			}
+		})
+	}
+	serve := func() *Server {
+		s := &Server{Dial: echoed, LastID: ids, CloseTimeout: time.Minute}
+		serving.Go(func() {
+			if err := s.Serve(ln); !errors.Is(err, ErrServerClosed) {
+				t.Errorf("Serve returned %v", err)
+			}
+		})
+		return s
+	}
+	var total int64
+	s := serve()
+	for range 50 {
+		before := s
+		if err := before.HandOver(); err != nil {
+			t.Fatal(err)
+		}
+		if !before.Draining() {
+			t.Error("it does not drain")
+		}
+		s = serve()
+		if err := before.Drain(t.Context()); err != nil {
+			t.Error(err)
+		}
+		_, accepted := before.Counts()
+		total += accepted
+	}
+	close(done)
+	calls.Wait()
+	if err := s.Drain(t.Context()); err != nil {
+		t.Error(err)
+	}
+	serving.Wait()
+	_, accepted := s.Counts()
+	if total += accepted; ids.Load() != uint64(total) {
+		t.Errorf("%d connections have %d numbers", total, ids.Load())
+	}
+	if err := failed.Load(); err != nil {
+		t.Error(*err)
+	}
+	if err := call(ln); err == nil {
+		t.Error("after Drain, somebody answers")
+	}
+}
+
+func TestADrainLetsAHandshakeComeToItsEnd(t *testing.T) {
+	t.Parallel()
+	certs, ln := newPKI(t), listenHere(t)
+	s := &Server{TLS: certs.serverConfig(), Dial: echoed, CloseTimeout: time.Minute}
+	served, drained := make(chan error, 1), make(chan error, 1)
+	go func() { served <- s.Serve(ln) }()
+	socket, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { drained <- s.Drain(context.Background()) }()
+	if err := <-served; !errors.Is(err, ErrServerClosed) {
+		t.Errorf("Serve returned %v", err)
+	}
+	client := tls.Client(socket, certs.clientConfig()) // only now
+	if err := greet(client); err != nil {
+		t.Error(err)
+	}
+	select {
+	case err := <-drained:
+		t.Errorf("it has drained with a connection: %v", err)
+	default:
+	}
+	if err := client.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestADrainThatTakesTooLongCutsWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	ln := listenHere(t)
+	s := &Server{Dial: echoed, CloseTimeout: time.Minute}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ln) }()
+	client, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := greet(client); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := s.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Drain: %v", err)
+	}
+	if _, err := client.Read(make([]byte, 1)); err == nil {
+		t.Error("the connection is still there")
+	}
+	_ = client.Close()
+	<-served
+}
+
+func TestWhatIsNotServedYetCanBeHandedOver(t *testing.T) {
+	t.Parallel()
+	ln, s := listenHere(t), &Server{Dial: echoed}
+	if err := s.HandOver(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(ln); !errors.Is(err, ErrServerClosed) {
+		t.Errorf("Serve returned %v", err)
+	}
+	if err := s.HandOver(); !errors.Is(err, errNoHandOver) {
+		t.Errorf("a second time: %v", err)
+	}
+	next := &Server{Dial: echoed, CloseTimeout: time.Minute}
+	served := make(chan error, 1)
+	go func() { served <- next.Serve(ln) }()
+	if err := call(ln); err != nil {
+		t.Error(err)
+	}
+	if err := next.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	<-served
+	if err := next.HandOver(); !errors.Is(err, errNoHandOver) {
+		t.Errorf("after Shutdown: %v", err)
+	}
+}
+
+// deaf is a listener that cannot be interrupted.
+type deaf struct{ net.Listener }
+
+func TestAListenerThatCannotBeInterruptedIsNotHandedOver(t *testing.T) {
+	t.Parallel()
+	ln, s := listenHere(t), &Server{Dial: echoed, CloseTimeout: time.Minute}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(deaf{ln}) }()
+	if err := call(ln); err != nil { // it serves by then
+		t.Fatal(err)
+	}
+	if err := s.HandOver(); !errors.Is(err, errNoHandOver) {
+		t.Errorf("HandOver: %v", err)
+	}
+	if err := call(ln); err != nil {
+		t.Error(err)
+	}
+	if err := s.Drain(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-served; !errors.Is(err, ErrServerClosed) {
+		t.Errorf("Serve returned %v", err)
+	}
+}
