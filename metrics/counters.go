@@ -21,11 +21,6 @@ func newCounters[K comparable](vec *prometheus.CounterVec, labels func(K) []stri
 	return &counters[K]{vec: vec, labels: labels, known: make(map[K]prometheus.Counter)}
 }
 
-// byReason is for vectors with the reason for a label.
-func byReason(vec *prometheus.CounterVec) *counters[string] {
-	return newCounters(vec, func(reason string) []string { return []string{label(reason)} })
-}
-
 // of returns the counter with a key, and makes it at zero if it is not there. Each
 // is kept, so keys must be few.
 func (c *counters[K]) of(key K) prometheus.Counter {

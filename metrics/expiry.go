@@ -41,9 +41,7 @@ func (identities) Describe(chan<- *prometheus.Desc) {}
 
 // Collect sends what the tunnels hold now.
 func (i identities) Collect(out chan<- prometheus.Metric) {
-	for _, t := range i.metrics.tunnels() {
-		t.collectIdentities(out)
-	}
+	i.metrics.each(func(r *Recorder) { r.told.Load().collectIdentities(out) })
 }
 
 // collectIdentities sends what the tunnel holds now.

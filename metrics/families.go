@@ -7,19 +7,13 @@ import (
 )
 
 // families are those metrics of Sallyport's own that move when something
-// happens. What a scrape can read from a tunnel is collected by states and
-// identities.
+// happens, but for what is counted by its reason, which is a tally's. What a
+// scrape can read from a tunnel is collected by states and identities.
 type families struct {
-	handshakes       *prometheus.HistogramVec
-	lifetimes        *prometheus.HistogramVec
-	dials            *prometheus.HistogramVec
-	failures         *prometheus.CounterVec
-	failedHandshakes *prometheus.CounterVec
-	failedDials      *prometheus.CounterVec
-	denials          *prometheus.CounterVec
-	ends             *prometheus.CounterVec
-	peers            *prometheus.CounterVec
-	sessions         *prometheus.CounterVec
+	handshakes *prometheus.HistogramVec
+	lifetimes  *prometheus.HistogramVec
+	dials      *prometheus.HistogramVec
+	peers      *prometheus.CounterVec
 
 	all []interface {
 		DeletePartialMatch(labels prometheus.Labels) int
@@ -36,13 +30,6 @@ var (
 
 func newFamilies(registry prometheus.Registerer) *families {
 	f := new(families)
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		vec := register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: name, Help: help,
-		}, append([]string{"tunnel"}, labels...)))
-		f.all = append(f.all, vec)
-		return vec
-	}
 	histogram := func(name, help string, buckets []float64) *prometheus.HistogramVec {
 		vec := register(registry, newDurations(name, help, buckets, "tunnel"))
 		f.all = append(f.all, vec)
@@ -54,20 +41,11 @@ func newFamilies(registry prometheus.Registerer) *families {
 		"How long connections lived from when they were accepted, those that failed included.", lived)
 	f.dials = histogram("sallyport_dial_duration_seconds",
 		"How long it took to connect to the target, with or without success and without TLS.", quick)
-	f.failures = counter("sallyport_failures_total",
-		"Connections that came to nothing, by how far they got and why.", "stage", "reason")
-	f.failedHandshakes = counter("sallyport_handshake_failures_total",
-		"TLS handshakes that failed, by the reason.", "reason")
-	f.failedDials = counter("sallyport_dial_failures_total",
-		"Failures to connect to the target, by the reason.", "target", "reason")
-	f.denials = counter("sallyport_authorization_denied_total",
-		"Connections whose peer was refused, by the reason.", "reason")
-	f.ends = counter("sallyport_closed_total",
-		"Connections that ended, by the reason; those that failed included.", "reason")
-	f.peers = counter("sallyport_peer_connections_total",
-		"Connections that were forwarded, by the identity of the TLS peer; other stands for those beyond --metrics-max-identities.", "identity")
-	f.sessions = counter("sallyport_tls_connections_total",
-		"TLS handshakes that succeeded, by what was agreed on.", "version", "cipher", "resumed")
+	f.peers = register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sallyport_peer_connections_total",
+		Help: "Connections that were forwarded, by the identity of the TLS peer; other stands for those beyond --metrics-max-identities.",
+	}, []string{"tunnel", "identity"}))
+	f.all = append(f.all, f.peers)
 	return f
 }
 

@@ -125,7 +125,7 @@ func New(o Options) *Metrics {
 		prometheusTunnel: o.PrometheusTunnel,
 		requests:         make(map[string]*Requests),
 	}
-	own.MustRegister(states{m}, identities{m})
+	own.MustRegister(events{m}, states{m}, identities{m})
 	return m
 }
 

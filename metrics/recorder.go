@@ -18,9 +18,10 @@ import (
 type Recorder struct {
 	told atomic.Pointer[Tunnel]
 
-	mu    sync.Mutex
 	tally *tally
-	noted []event // not counted yet; it never grows
+
+	mu    sync.Mutex
+	noted []event // not counted yet; it never grows, and is nil before the first
 	later *time.Timer
 }
 
@@ -51,21 +52,29 @@ const (
 )
 
 func newRecorder(counting *tally, t Tunnel) *Recorder {
-	r := &Recorder{tally: counting, noted: make([]event, 0, notedMost)}
-	r.told.Store(&t)
+	r := &Recorder{tally: counting}
+	r.tell(t)
 	r.later = time.AfterFunc(notedFor, r.settle)
 	r.later.Stop()
 	return r
 }
 
-// become has the Recorder go on as that of another tunnel of the same name. Who has
-// a name of his own among the peers keeps it.
-func (r *Recorder) become(counting *tally, t Tunnel) {
+// become has the Recorder go on as that of another tunnel of the same name. What was
+// counted goes on, but for failures to connect to a target that it does not have.
+func (r *Recorder) become(t Tunnel) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.settleLocked()
-	counting.peers = r.tally.peers
-	r.tally = counting
+	if r.told.Load().Target != t.Target {
+		r.tally.dialFailures.reset()
+	}
+	r.tally.expect(&t)
+	r.tell(t)
+}
+
+// tell has scrapes told of a tunnel. Its reasons are counted by then.
+func (r *Recorder) tell(t Tunnel) {
+	t.Failures, t.Ends = nil, nil
 	r.told.Store(&t)
 }
 
@@ -73,6 +82,9 @@ func (r *Recorder) become(counting *tally, t Tunnel) {
 func (r *Recorder) note(e event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.noted == nil {
+		r.noted = make([]event, 0, notedMost) // of tunnels that nobody comes to there may be many
+	}
 	if len(r.noted) == 0 {
 		r.later.Reset(notedFor)
 	}

@@ -67,11 +67,8 @@ func (m *Metrics) AddTunnel(t Tunnel) *Recorder {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, r := range m.recorders {
-		if before := r.told.Load(); before.Name == t.Name {
-			if before.Target != t.Target { // nothing fails there any more
-				m.families.failedDials.DeletePartialMatch(prometheus.Labels{"tunnel": label(t.Name), "target": label(before.Target)})
-			}
-			r.become(m.newTally(&t), t)
+		if r.told.Load().Name == t.Name {
+			r.become(t)
 			return r
 		}
 	}
@@ -99,15 +96,29 @@ func (m *Metrics) RemoveTunnel(name string) {
 	m.removeRequestsLocked(name)
 }
 
-// tunnels are those that are told of.
-func (m *Metrics) tunnels() []*Tunnel {
+// each calls tell for all that are told of.
+func (m *Metrics) each(tell func(*Recorder)) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	all := make([]*Tunnel, len(m.recorders))
-	for i, r := range m.recorders {
-		all[i] = r.told.Load()
+	recorders := m.recorders
+	m.mu.Unlock()
+	for _, r := range recorders {
+		tell(r)
 	}
-	return all
+}
+
+// events collects what was counted by its reason.
+type events struct{ metrics *Metrics }
+
+// Describe sends all there can be.
+func (events) Describe(out chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{descFailures, descHandshakeFailures, descDialFailures, descDenials, descEnds, descSessions} {
+		out <- desc
+	}
+}
+
+// Collect sends what was counted so far.
+func (e events) Collect(out chan<- prometheus.Metric) {
+	e.metrics.each(func(r *Recorder) { r.tally.collect(out, r.told.Load()) })
 }
 
 var (
@@ -151,9 +162,7 @@ func (states) Describe(chan<- *prometheus.Desc) {}
 
 // Collect sends how the tunnels stand now.
 func (s states) Collect(out chan<- prometheus.Metric) {
-	for _, t := range s.metrics.tunnels() {
-		t.collect(out)
-	}
+	s.metrics.each(func(r *Recorder) { r.told.Load().collect(out) })
 }
 
 // collect sends how the tunnel stands now.
