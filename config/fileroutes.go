@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -265,18 +268,21 @@ func (d *draft) checkFurther() error {
 	return d.checkParts()
 }
 
+// namePattern is a DNS name as clients send it (RFC 6066, 3), or a wildcard.
+var namePattern = regexp.MustCompile(`^(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$`)
+
 // parseNamePattern reads a DNS name, or a wildcard for those one label below one.
 func parseNamePattern(text string) (string, error) {
-	rest, wildcard := strings.CutPrefix(text, "*.")
-	if strings.Contains(rest, "*") {
+	name := strings.ToLower(strings.TrimSuffix(text, "."))
+	isLong := func(label string) bool { return len(label) > 63 }
+	_, notIP := netip.ParseAddr(strings.TrimPrefix(name, "*."))
+	switch {
+	case strings.Contains(strings.TrimPrefix(name, "*."), "*"):
 		return "", errors.New("an asterisk stands for the whole first label alone, as in *.example.com")
+	case strings.ContainsFunc(name, func(r rune) bool { return r > unicode.MaxASCII }):
+		return "", errors.New("has letters that DNS has not; write it as clients send it, with xn-- in front")
+	case !namePattern.MatchString(name) || notIP == nil || len(name) > 253 || slices.ContainsFunc(strings.Split(name, "."), isLong):
+		return "", errors.New("not a DNS name; write it like shop.example.com or *.example.com")
 	}
-	name, err := parseDNSName(rest)
-	if err != nil {
-		return "", err
-	}
-	if wildcard {
-		name = "*." + name
-	}
-	return strings.ToLower(name), nil
+	return name, nil
 }

@@ -165,10 +165,32 @@ func TestNamePatterns(t *testing.T) {
 		"localhost":         "localhost",
 		"shop.example.com.": "shop.example.com",
 		"*":                 "", "": "", "*.": "", "a.*.com": "", "*a.com": "", "*.*.com": "", "a b": "", "10.0.0.1": "", "::1": "", "*.10.0.0.1": "", "a:1": "", "unix:a": "",
+		"a..b": "", "a..": "", "-a.test": "", "a-.test": "", "a_b.test": "a_b.test", "büro.test": "", "xn--bro-hoa.test": "xn--bro-hoa.test",
+		strings.Repeat("a", 64) + ".test": "", strings.Repeat("a.", 127) + "a": "",
 	} {
 		got, err := parseNamePattern(text)
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %q, %v; want %q", text, got, err, want)
 		}
 	}
+}
+
+// FuzzNamePattern: what is read is a name that reads as itself, in lower case, with
+// an asterisk nowhere but for its first label.
+func FuzzNamePattern(f *testing.F) {
+	f.Add("*.Example.com")
+	f.Add("xn--bcher-kva.example.")
+	f.Fuzz(func(t *testing.T, text string) {
+		name, err := parseNamePattern(text)
+		if err != nil {
+			return
+		}
+		again, err := parseNamePattern(name)
+		if err != nil || again != name || name != strings.ToLower(name) {
+			t.Errorf("%q is %q, which is %q, %v", text, name, again, err)
+		}
+		if rest := strings.TrimPrefix(name, "*."); rest == "" || strings.Contains(rest, "*") || strings.HasSuffix(rest, ".") {
+			t.Errorf("%q is %q", text, name)
+		}
+	})
 }

@@ -30,6 +30,9 @@ func (o *Origin) Locate(err error) error {
 		}
 		return errors.Join(located...)
 	}
+	if _, located := errors.AsType[*locatedError](err); located {
+		return err // in something that o is about
+	}
 	f := o.fault(err.Error())
 	if f.line == 0 {
 		return err

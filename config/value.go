@@ -219,10 +219,11 @@ var errWorkloadAPIAddress = errors.New("not the address of a Workload API; write
 // parseDNSName reads the name of a host that is not an IP address.
 func parseDNSName(text string) (string, error) {
 	name, err := parseServerName(text)
-	if _, notIP := netip.ParseAddr(name); err != nil || notIP == nil {
+	name = strings.TrimSuffix(name, ".")
+	if _, notIP := netip.ParseAddr(name); err != nil || notIP == nil || strings.Contains("."+name+".", "..") {
 		return "", errors.New("not a DNS name; write it like web.example.com")
 	}
-	return strings.TrimSuffix(name, "."), nil
+	return name, nil
 }
 
 // parseEmail reads an address without a name beside it.
