@@ -50,6 +50,7 @@ type health struct {
 	} `json:"connections"`
 	Certificates []struct {
 		Role     string    `json:"role"`
+		Route    string    `json:"route"`
 		Subject  string    `json:"subject"`
 		Serial   string    `json:"serial"`
 		NotAfter time.Time `json:"not_after"`

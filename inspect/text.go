@@ -154,8 +154,12 @@ func (t tunnel) text(style style, now time.Time, many bool) string {
 	grid := [][]cell{heads(style, "CERTIFICATE", "LEFT", "NOT AFTER", "SERIAL", "SUBJECT")}
 	for _, c := range t.Certificates {
 		left, paint := remaining(style, c.NotAfter.Sub(now))
+		role := c.Role
+		if c.Route != "" {
+			role += " of " + c.Route
+		}
 		grid = append(grid, []cell{
-			{text: printable(c.Role)}, {text: left, paint: paint}, {text: moment(c.NotAfter)}, {text: printable(c.Serial)}, {text: printable(c.Subject)},
+			{text: printable(role)}, {text: left, paint: paint}, {text: moment(c.NotAfter)}, {text: printable(c.Serial)}, {text: printable(c.Subject)},
 		})
 	}
 	return rows.String() + table("  ", grid)

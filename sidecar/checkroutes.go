@@ -15,6 +15,7 @@ import (
 func (c *checkup) routes(ctx context.Context, t *config.Tunnel) {
 	for i := range t.Routes {
 		r := &t.Routes[i]
+		c.origin = r.Origin
 		c.line("  route %s for %s", r.Name, strings.Join(r.ServerNames, ", "))
 		c.upstream(ctx, &r.Tunnel)
 		c.route(ctx, t, r)
@@ -29,7 +30,9 @@ func (c *checkup) route(ctx context.Context, t *config.Tunnel, r *config.Route) 
 	sameIdentity := reflect.DeepEqual(r.Identity, t.Identity) && reflect.DeepEqual(r.Identities, t.Identities)
 	sameTrust := r.CACert == t.CACert && slices.Equal(r.CRLs, t.CRLs)
 	if !sameIdentity {
-		c.served(ctx, &r.Tunnel)
+		alone := r.Tunnel
+		alone.TLS.TicketKeys = "" // which are the tunnel's, and have been told of
+		c.served(ctx, &alone)
 		c.serverNames(ctx, r)
 		return
 	}

@@ -218,6 +218,9 @@ func (f *fleet) serve(m *member) {
 	if !m.config.Proxy.IsZero() {
 		attrs = append(attrs, "proxy", m.config.Proxy.String())
 	}
+	if n := len(m.config.Routes); n > 0 {
+		attrs = append(attrs, "routes", n)
+	}
 	f.log.Info("listening", attrs...)
 }
 

@@ -64,7 +64,7 @@ func (t *tunnel) newRoutes(ctx context.Context, gate *proxy.Gate) error {
 		c := &t.config.Routes[i]
 		r, err := t.loadRoute(ctx, c, gate)
 		if err != nil {
-			return wrapRoute(c.Name, err)
+			return locateRoute(c, err)
 		}
 		t.routes.all = append(t.routes.all, r)
 		for _, name := range c.ServerNames {
@@ -201,6 +201,14 @@ func (r *routes) reload(ctx context.Context, t *tunnel) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// locateRoute says where in a file the route stands that an error is about or, without one, what it is called.
+func locateRoute(c *config.Route, err error) error {
+	if c.Origin == nil {
+		return wrapRoute(c.Name, err)
+	}
+	return c.Origin.Locate(err)
 }
 
 // wrapRoute names the route in an error.

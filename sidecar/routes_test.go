@@ -2,8 +2,12 @@ package sidecar
 
 import (
 	"bufio"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"io"
+	"math/big"
 	"net"
 	"os"
 	"strings"
@@ -220,4 +224,73 @@ func TestANameThatNoCertificateIsForIsWarnedOf(t *testing.T) {
 	cfg.Tunnels[0].Routes[0].ServerNames = []string{"a.test", "*.a.test"}
 	r := startWith(t, dir, cfg)
 	r.waitLog(t, `level=WARN msg="no certificate of the route is for a name that it serves; clients will refuse it" tunnel=server route=a server_names=*.a.test`, 1)
+}
+
+// TestARoutesOwnListDecidesWhoIsParted from: a client that comes by another route, whose CA has no list, stays.
+func TestARoutesOwnListDecidesWhoIsParted(t *testing.T) {
+	t.Parallel()
+	dir, cfg := withRoutes(t)
+	other := dir + "/other"
+	ca, err := devpki.LoadCA(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish := func(number int64, revoked ...x509.RevocationListEntry) {
+		t.Helper()
+		now := time.Now()
+		der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
+			Number: big.NewInt(number), ThisUpdate: now.Add(-time.Hour), NextUpdate: now.Add(time.Hour), RevokedCertificateEntries: revoked,
+		}, ca.Certificate(), ca.Key())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(dir+"/b.crl", der, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(1)
+	tunnel := &cfg.Tunnels[0]
+	tunnel.CloseRevoked = true
+	tunnel.Routes[1].CRLs = []string{dir + "/b.crl"}
+	r := startWith(t, dir, cfg)
+	open := func(pki, name string) *tls.Conn {
+		t.Helper()
+		socket, err := net.Dial("unix", dir+"/in")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = socket.Close() })
+		config := tlsConfig(t, pki, "client")
+		config.ServerName = name
+		c := tls.Client(socket, config)
+		if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Read(make([]byte, 2)); err != nil { // its name, and it says no more
+			t.Fatal(err)
+		}
+		return c
+	}
+	stays, goes := open(dir, "a.test"), open(other, "b.test")
+	block, _ := pem.Decode(must(os.ReadFile(other + "/client.pem")))
+	client := must(x509.ParseCertificate(block.Bytes))
+	publish(2, x509.RevocationListEntry{SerialNumber: client.SerialNumber, RevocationTime: time.Now().Add(-time.Minute)})
+	r.signals <- syscall.SIGHUP
+	r.waitLog(t, `msg="closed connections of peers that are revoked" tunnel=server connections=1`, 1)
+	if _, err := goes.Read(make([]byte, 1)); err == nil {
+		t.Error("who is revoked goes on")
+	}
+	if _, err := io.WriteString(stays, "still here"); err != nil {
+		t.Error(err)
+	}
+	if open, _, _ := (*r.sidecar.fleet.roster.Load())[0].tunnel.routes.all[0].forward.Counts(); open != 1 {
+		t.Errorf("%d connections by the other route are open", open)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }

@@ -346,7 +346,7 @@
       const className = c.left < 7 * day ? "bad" : c.left < 30 * day ? "doubt" : "good";
       return [
         { text: printable(c.tunnel) },
-        { text: printable(c.role) },
+        { text: printable(c.route ? `${c.role} of ${c.route}` : c.role) },
         { text: printable(c.subject), title: printable(c.subject) },
         { text: c.left > 0 ? lasting(c.left) : "expired", className: "number " + className },
         { share: c.left / longest, className },
