@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -147,6 +148,48 @@ func TestABodyThatNobodyWantsIsNotSent(t *testing.T) {
 	all, _ := io.ReadAll(c)
 	if !strings.HasPrefix(string(all), "HTTP/1.1 417 ") {
 		t.Errorf("got %q", all)
+	}
+}
+
+func TestAnswersWithoutABodyStayThat(t *testing.T) {
+	t.Parallel()
+	r := start(t, &Proxy{}, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/unchanged":
+			w.Header().Set("ETag", `"1"`)
+			w.WriteHeader(http.StatusNotModified)
+		case "/nothing":
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			w.Header().Set("Content-Length", "5")
+			w.WriteHeader(http.StatusOK)
+		}
+	})
+	for _, http2 := range []bool{false, true} {
+		client := r.client(http2)
+		for _, test := range []struct {
+			method, path string
+			code         int
+			length       int64
+		}{
+			{http.MethodHead, "/", http.StatusOK, 5},
+			{http.MethodGet, "/unchanged", http.StatusNotModified, 0},
+			{http.MethodGet, "/nothing", http.StatusNoContent, 0},
+		} {
+			request, err := http.NewRequestWithContext(t.Context(), test.method, "http://a"+test.path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response, err := client.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(response.Body)
+			_ = response.Body.Close()
+			if err != nil || len(body) > 0 || response.StatusCode != test.code || max(response.ContentLength, 0) != test.length {
+				t.Errorf("HTTP/2 %v: %s %s: %s, length %d, %q, %v", http2, test.method, test.path, response.Status, response.ContentLength, body, err)
+			}
+		}
 	}
 }
 
@@ -517,6 +560,24 @@ func TestConnectionsToTheTargetAreShared(t *testing.T) {
 	get()
 	if dials != 2 {
 		t.Errorf("%d connections after a reload", dials)
+	}
+}
+
+func TestAFaultOfTheProgramIsLogged(t *testing.T) {
+	t.Parallel()
+	log := new(bytes.Buffer)
+	p := &Proxy{Log: slog.New(slog.NewTextHandler(log, nil))}
+	p.Dial = func(context.Context) (net.Conn, error) { return nil, errors.New("no") }
+	r := startRaw(t, p, nil)
+	p.Misdirected = func(string) bool { panic("a bug") }
+	c := r.dial(nil)
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	if got, _ := io.ReadAll(c); len(got) > 0 {
+		t.Errorf("got %q", got)
+	}
+	r.stop()
+	if got := log.String(); !strings.Contains(got, "level=ERROR") || !strings.Contains(got, "a bug") {
+		t.Errorf("logged %q", got)
 	}
 }
 

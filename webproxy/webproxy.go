@@ -81,7 +81,7 @@ type Proxy struct {
 	// tell. It is called from many goroutines at once, and should return quickly. Nil is not called.
 	Observe func(Exchange)
 
-	// Log takes what Go's HTTP server and client have to say, at the level debug. Nil is silence.
+	// Log takes what Go's HTTP server has to say, mostly at the level debug. Nil is silence.
 	Log *slog.Logger
 
 	once     sync.Once
@@ -121,7 +121,7 @@ func (p *Proxy) server(http2 bool) *http.Server {
 		IdleTimeout:                  p.IdleTimeout,
 		ConnContext:                  withConn,
 		ConnState:                    follow,
-		ErrorLog:                     slog.NewLogLogger(p.Log.Handler(), slog.LevelDebug),
+		ErrorLog:                     p.errorLog(),
 	}
 }
 
