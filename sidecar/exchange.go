@@ -19,6 +19,7 @@ import (
 // exchanges tells metrics and log of the HTTP requests of a tunnel.
 type exchanges struct {
 	requests *metrics.Requests // nil: nothing would read them
+	routes   *routes           // of the tunnel
 	log      *slog.Logger
 	quiet    proxy.Quiet
 	sample   uint64 // one in so many that went well is logged
@@ -27,7 +28,7 @@ type exchanges struct {
 
 // newExchanges has the metrics, if there are any, tell of the requests of a tunnel that looks into HTTP.
 func newExchanges(t *tunnel, c config.Log, to *metrics.Metrics) *exchanges {
-	x := &exchanges{log: t.log, quiet: quiet(c.Quiet), sample: uint64(max(c.Sample, 1))}
+	x := &exchanges{routes: t.routes, log: t.log, quiet: quiet(c.Quiet), sample: uint64(max(c.Sample, 1))}
 	if to != nil {
 		x.requests = to.AddRequests(t.config.Name)
 	}
@@ -65,6 +66,11 @@ func (x *exchanges) tell(class proxy.Quiet, level slog.Level, message string, e 
 		attrs = append(attrs, slog.String("target", nameOf(e.Target)))
 	}
 	if e.TLS != nil {
+		if x.routes != nil {
+			if r := x.routes.find(e.TLS.ServerName); r != nil {
+				attrs = append(attrs, slog.String("route", r.name))
+			}
+		}
 		if identity := auth.Identity(*e.TLS); identity != "" {
 			attrs = append(attrs, slog.String("identity", identity))
 		}

@@ -314,6 +314,7 @@ func TestRequestsStayOnTheirRoute(t *testing.T) {
 	if code, body := get(client, "https://a.test/", "c.test"); code != http.StatusOK || body != "a" {
 		t.Errorf("what no route has the name of, by the connection of a.test: %d %q", code, body)
 	}
-	server.waitLine(t, "reason=misdirected_request")
+	server.waitLine(t, "msg=request", "route=b", "host=b.test")
+	server.waitLine(t, `msg="request failed"`, "route=a", "host=b.test", "reason=misdirected_request")
 	server.stop(t)
 }
