@@ -49,7 +49,8 @@ var commands = []command{
 		set:     inServer,
 		name:    "server",
 		summary: "Accept TLS and forward plaintext to a local target",
-		details: "Clients need a certificate of a trusted CA, and an access flag that lets them in.",
+		details: "Clients need a certificate of a trusted CA, and an access flag that lets them in. In front of a Prometheus exporter (--protocol http with --disable-tls or --metrics-compat) " +
+			frontServerIP + " with " + frontServerPort + " stand for --target, " + frontMetricsPort + " for --status, and " + frontDebug + " for --log-level debug.",
 		examples: []example{
 			{
 				"in front of a web server, for two clients",
@@ -58,6 +59,10 @@ var commands = []command{
 			{
 				"in front of Redis on a UNIX socket, with a status port",
 				"sallyport server --listen :6380 --target unix:/run/redis.sock --keystore server-combined.pem --cacert ca.pem --allow-ou cache-users --status localhost:6060",
+			},
+			{
+				"in front of a Prometheus exporter, in the clear, with metrics of its own",
+				"sallyport server --protocol http --disable-tls --listen localhost:9101 --target localhost:9100 --metrics-compat prometheus-tunnel --status http://localhost:9102",
 			},
 			{
 				"in front of PostgreSQL, whose clients ask for TLS, on systemd's socket",

@@ -9,9 +9,12 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"sallyport/internal/peertext"
 )
 
 // requestValues are the samples of families with a prefix, but for the buckets of
@@ -226,4 +229,36 @@ func BenchmarkRequest(b *testing.B) {
 	for b.Loop() {
 		r.Answered("web.example.com:8443", "GET", 200, time.Millisecond)
 	}
+}
+
+// FuzzAnswered has whatever a client asks for counted once, under labels that a scraper
+// can read.
+func FuzzAnswered(f *testing.F) {
+	f.Add("web.example.com:8443", "GET", 200)
+	f.Add("[::1]:80", "get", 0)
+	f.Add("\xff:\"\n", "", 1000)
+	f.Fuzz(func(t *testing.T, host, method string, code int) {
+		m := New(Options{MaxIdentities: 1, PrometheusTunnel: true})
+		defer m.Close()
+		r := m.AddRequests("web")
+		r.Answered(host, method, code, time.Second)
+		r.Answered(host, method, code, time.Second)
+		families, err := m.own.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			if family.GetName() != "http_dataplane_requests_total" {
+				continue
+			}
+			if n := family.GetMetric()[0].GetCounter().GetValue(); len(family.GetMetric()) != 1 || n != 2 {
+				t.Errorf("%d series, the first of %v", len(family.GetMetric()), n)
+			}
+			for _, pair := range family.GetMetric()[0].GetLabel() {
+				if !utf8.ValidString(pair.GetValue()) || len(pair.GetValue()) > 3*peertext.Limit+len("…") {
+					t.Errorf("%s is %q", pair.GetName(), pair.GetValue())
+				}
+			}
+		}
+	})
 }

@@ -1,35 +1,58 @@
 package tests
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // An exporterFront is the front of a node exporter, both real.
 type exporterFront struct {
 	*process
-	exporter *process
+	exporter nodeExporter
 	listen   string // where the exporter's metrics are, through the front
 	metrics  string // where the front's own are
 }
 
-// startExporterFront starts both, the front with the variables that say where they are,
-// and args beside those.
-func startExporterFront(t *testing.T, args ...string) exporterFront {
+// startExporterFront starts both, the front with the variables that say where they are.
+func startExporterFront(t *testing.T) exporterFront {
 	t.Helper()
-	at, metrics := reserve(t), reserve(t)
-	front := exporterFront{listen: reserve(t), metrics: metrics}
-	front.exporter = startPeer(t, "prometheus-node-exporter", "--web.listen-address="+at)
+	exporter := startNodeExporter(t)
+	front := startFront(t, exporter.at)
+	front.exporter = exporter
+	return front
+}
+
+// A nodeExporter is Debian's.
+type nodeExporter struct {
+	*process
+	at string
+}
+
+func startNodeExporter(t *testing.T) nodeExporter {
+	t.Helper()
+	at := reserve(t)
+	exporter := nodeExporter{startPeer(t, "prometheus-node-exporter", "--web.listen-address="+at), at}
 	accepting(t, "tcp", at)
-	env := []string{"SERVER_IP=127.0.0.1", "SERVER_PORT=" + port(t, at), "METRICS_PORT=" + port(t, metrics), "DEBUG=true"}
-	front.process = startUnready(t, env, append([]string{"server", "--protocol", "http", "--disable-tls", "--listen", front.listen,
-		"--metrics-compat", "prometheus-tunnel"}, args...)...)
-	front.status = newStatusPort("http://" + metrics)
+	return exporter
+}
+
+// startFront starts a front of what listens at an address.
+func startFront(t *testing.T, exporter string) exporterFront {
+	t.Helper()
+	front := exporterFront{listen: reserve(t), metrics: reserve(t)}
+	env := []string{"SERVER_IP=127.0.0.1", "SERVER_PORT=" + port(t, exporter), "METRICS_PORT=" + port(t, front.metrics), "DEBUG=true"}
+	front.process = startUnready(t, env, "server", "--protocol", "http", "--disable-tls", "--listen", front.listen, "--metrics-compat", "prometheus-tunnel")
+	front.status = newStatusPort("http://" + front.metrics)
 	front.waitReady(t)
 	return front
 }
@@ -100,19 +123,24 @@ func TestExporterFront(t *testing.T) {
 	front.stop(t)
 }
 
-// TestPrometheusScrapesAnExporterThroughItsFront and the front itself, and takes the
-// alerts for both. When the exporter goes, the alert for that fires.
+// TestPrometheusScrapesAnExporterThroughItsFront, in the clear and over TLS, and the front
+// itself, and takes the alerts for both.
 func TestPrometheusScrapesAnExporterThroughItsFront(t *testing.T) {
 	t.Parallel()
 	need(t, "prometheus")
 	front := startExporterFront(t)
+	p, listen := newPKI(t), reserve(t)
+	client := p.client(t)
+	startServer(t, p, listen, front.exporter.at, "--protocol", "http", "--allow-cn", "client")
 	prometheus := startPrometheus(t, []string{
 		fmt.Sprintf("job_name: node\nstatic_configs: [{targets: [%s]}]", front.listen),
+		fmt.Sprintf("job_name: node-tls\nscheme: https\ntls_config: {ca_file: %s, cert_file: %s, key_file: %s}\nstatic_configs: [{targets: [%s]}]", p.root, client.cert, client.key, listen),
 		fmt.Sprintf("job_name: exporter-front\nstatic_configs: [{targets: [%s]}]", front.metrics),
 	}, quickRules(t, rulesFile), quickRules(t, frontRules))
 	for _, expr := range []string{
 		`up{job="node"} == 1`,
 		`node_uname_info{job="node"}`,
+		`node_uname_info{job="node-tls"}`,
 		`up{job="exporter-front"} == 1`,
 		`sallyport_build_info{job="exporter-front"}`,
 		`proxy_total_requests{job="exporter-front", tunnel="server"} > 1`,
@@ -148,18 +176,66 @@ func TestPrometheusScrapesAnExporterThroughItsFront(t *testing.T) {
 	if !slices.Equal(names, want) {
 		t.Errorf("Prometheus has the alerts\n\t%q\nwant\n\t%q", names, want)
 	}
+}
+
+// TestEachAlertOfAFrontFiresForItsFailure: a front for each of them, scraped by a real
+// Prometheus, and one that is well.
+func TestEachAlertOfAFrontFiresForItsFailure(t *testing.T) {
+	t.Parallel()
 	if !full() {
-		return // to wait for an alert takes half a minute
+		t.Skip("to wait for alerts takes half a minute; make test-full runs it")
 	}
-	instance := front.metrics
-	if firing := prometheus.firing(t, false); firing[instance] != "" {
-		t.Errorf("%s fire, and all is well", firing[instance])
+	need(t, "prometheus")
+	answering := func(handle http.HandlerFunc) string {
+		service := httptest.NewServer(handle)
+		t.Cleanup(service.Close)
+		return strings.TrimPrefix(service.URL, "http://")
 	}
-	if err := front.exporter.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
+	asked := func(front exporterFront) {
+		again(t, 100*time.Millisecond, func(ctx context.Context) {
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+front.listen, nil)
+			if err != nil {
+				return
+			}
+			if resp, err := http.DefaultClient.Do(request); err == nil {
+				_ = resp.Body.Close()
+			}
+		})
 	}
-	eventually(t, "the alerts for a target that is down fire", func() bool {
-		fires := strings.Fields(prometheus.firing(t, false)[instance])
-		return slices.Contains(fires, "ProxyTargetDown") && slices.Contains(fires, "ProxyHighErrorRate")
+	var calls atomic.Int64
+	well := startFront(t, answering(func(http.ResponseWriter, *http.Request) {}))
+	failing := startFront(t, answering(func(w http.ResponseWriter, _ *http.Request) {
+		if calls.Add(1)%2 == 0 {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	}))
+	slow := startFront(t, answering(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(1500 * time.Millisecond):
+		case <-r.Context().Done():
+		}
+	}))
+	alone, idle, gone := startFront(t, reserve(t)), startFront(t, reserve(t)), reserve(t)
+	for _, front := range []exporterFront{well, failing, slow, alone} {
+		asked(front)
+	}
+	want := map[string]string{
+		failing.metrics: "ProxyHighErrorRate",
+		slow.metrics:    "ProxyHighLatency",
+		alone.metrics:   "ProxyHighErrorRate ProxyTargetDown",
+		idle.metrics:    "ProxyNoTraffic",
+		gone:            "ProxyDown",
+	}
+	targets := strings.Join(append(slices.Collect(maps.Keys(want)), well.metrics), ", ")
+	prometheus := startPrometheus(t, []string{fmt.Sprintf("job_name: exporter-front\nstatic_configs: [{targets: [%s]}]", targets)}, quickRules(t, frontRules))
+	var got map[string]string
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("alerts that fire\n\t%v\nwant\n\t%v", got, want)
+		}
+	})
+	eventually(t, "each alert fires", func() bool {
+		got = prometheus.firing(t, false)
+		return maps.Equal(got, want)
 	})
 }
