@@ -104,6 +104,9 @@ func fileFaults() []fileFault {
 		{"a route without a target", "tunnels:\n- name: web\n  mode: server\n  listen: :8443\n  routes: [{name: a, server-name: a.test, keystore: k, allow-all: true}]\n", []string{
 			"5:12: tunnel web: route a: target: missing; say where to forward, as HOST:PORT or unix:PATH",
 		}},
+		{"a route with further identities alone", routed("{name: a, server-name: a.test, identities: [{keystore: k}]}"), []string{
+			"10:5: tunnel web: route a: identities are further ones: give cert with key, or keystore, beside them",
+		}},
 		{"an identity with two", server("allow-all: true", "identities: [{cert: c, key: k, keystore: s}]"), []string{
 			"8:16: tunnel web: more than one identity: give cert with key, or keystore; the other one is an item of its own",
 		}},

@@ -164,6 +164,9 @@ func (f *file) finishRoutes(t *draft, known []error) {
 
 // finishIdentities checks the further identities of a tunnel or a route.
 func (f *file) finishIdentities(d *draft) []Identity {
+	if len(d.identities) > 0 && d.tunnel.Identity.IsZero() && (d.command.set == inRoute || d.servesRoutesAlone()) {
+		f.judge(d, []error{errors.New(keyIdentities + " are further ones: give --cert with --key, or --keystore, beside them")})
+	}
 	var all []Identity
 	for _, id := range d.identities {
 		f.judge(id, appendFaults(nil, id.checkFurther()))

@@ -96,7 +96,7 @@ func TestSchemaRefusesWhatItCanSee(t *testing.T) {
 		"a switch that is on by default", "one address of two tunnels", "and of the status port", "what needs a status port", "HTTPS without an identity",
 		"what is missing", "from a wrong value", "from a wrong default",
 		"two routes of one name", "a name of two routes", "a server name that is none", "a route to elsewhere", "a route with two identities",
-		"a route that lets in everybody and somebody", "a route without a target", "an identity with two", "half a further identity", "routes without TLS",
+		"a route that lets in everybody and somebody", "a route without a target", "a route with further identities alone", "an identity with two", "half a further identity", "routes without TLS",
 	}
 	schema := compiled(t)
 	for _, tt := range fileFaults() {

@@ -318,3 +318,25 @@ func TestRequestsStayOnTheirRoute(t *testing.T) {
 	server.waitLine(t, `msg="request failed"`, "route=a", "host=b.test", "reason=misdirected_request")
 	server.stop(t)
 }
+
+// TestARouteGoesOnWithoutOneOfItsTargets, of which it has a group of its own.
+func TestARouteGoesOnWithoutOneOfItsTargets(t *testing.T) {
+	t.Parallel()
+	p, listen := newPKI(t), reserve(t)
+	id := p.issue(t, "shops", devpki.Request{CommonName: "shops", DNSNames: []string{"a.test"}})
+	file := filepath.Join(t.TempDir(), "sallyport.yaml")
+	writeFile(t, file, fmt.Appendf(nil, "tunnels:\n- name: shops\n  mode: server\n  listen: %s\n  cert: %s\n  key: %s\n  disable-authentication: true\n"+
+		"  target: %s\n  routes:\n  - {name: a, server-name: a.test, target: ['%s', '%s'], balance: round-robin}\n",
+		listen, id.cert, id.key, serve(t, "tcp", says("other")).address, reserve(t), serve(t, "tcp", says("a")).address))
+	c := &crossroads{process: start(t, "run", "--config", file, "--status", "http://"+reserve(t)), pki: p, listen: listen}
+	for range 10 {
+		if answer, err := c.ask(t, "a.test"); err != nil || answer != "a" {
+			t.Errorf("a.test: %q, %v", answer, err)
+		}
+	}
+	_, text := c.status.get(t, "/metrics")
+	if want := `sallyport_route_connections_total{outcome="forwarded",route="a",tunnel="shops"} 10` + "\n"; !strings.Contains(text, want) {
+		t.Errorf("no metric %s in\n%s", want, text)
+	}
+	c.stop(t)
+}
