@@ -60,10 +60,9 @@ func (m *many) run(t *testing.T, args ...string) {
 // reload has the process read the file, and waits until it has.
 func (m *many) reload(t *testing.T) {
 	t.Helper()
-	const done = `sallyport_reload_total{result="success",tunnel=""}`
-	before := metricOf(t, m.process, done)
+	before := len(m.lines("msg=reloaded"))
 	m.signal(t, syscall.SIGHUP)
-	eventually(t, "the file is reloaded", func() bool { return metricOf(t, m.process, done) > before })
+	m.waitLines(t, before+1, "msg=reloaded")
 }
 
 // client is how a client of the tunnels speaks TLS.
