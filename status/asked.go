@@ -21,7 +21,7 @@ func (p *port) asked(w http.ResponseWriter, r *http.Request) (_ []Tunnel, ok boo
 		for i, t := range tunnels {
 			names[i] = t.Name
 		}
-		writeText(w, http.StatusNotFound, "there is no tunnel "+peertext.Cut(name)+", but "+strings.Join(names, ", "))
+		writeText(w, http.StatusNotFound, "there is no tunnel "+peertext.Printable(name)+", but "+strings.Join(names, ", "))
 		return nil, false
 	}
 	return tunnels[i : i+1], true

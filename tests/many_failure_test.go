@@ -151,3 +151,43 @@ func TestAFileThatCannotBeAppliedChangesNothing(t *testing.T) {
 	m.reload(t)
 	m.stop(t)
 }
+
+// TestSettingsOfTheProcessTakeARestart changes some of them beside a tunnel, and has the latter take effect.
+func TestSettingsOfTheProcessTakeARestart(t *testing.T) {
+	t.Parallel()
+	m := newMany(t)
+	target := serve(t, "tcp", echo).address
+	before, after := reserve(t), reserve(t)
+	m.write(t, one("web", before, target))
+	m.run(t)
+	m.top = strings.Replace(m.top, "watch-files: false", "watch-files: false\nlog-level: debug\nmetrics-prefix: mine\nshutdown-timeout: 7s", 1)
+	m.write(t, one("web", after, target))
+	m.reload(t)
+	m.visit(t, after)
+	line := m.waitLine(t, "settings of the process have changed")
+	for key, named := range map[string]bool{"log-level": true, "metrics-prefix": true, "shutdown-timeout": false} {
+		if strings.Contains(line, key) != named {
+			t.Errorf("%s is named: %t, want %t: %s", key, !named, named, line)
+		}
+	}
+	m.reload(t) // and it is not told again
+	if lines := m.lines("settings of the process have changed"); len(lines) != 1 {
+		t.Errorf("told %d times", len(lines))
+	}
+	m.stop(t)
+}
+
+// TestTheFileIsWatched changes it, and waits.
+func TestTheFileIsWatched(t *testing.T) {
+	t.Parallel()
+	m := newMany(t)
+	m.top = strings.Replace(m.top, "watch-files: false", "watch-files: true", 1)
+	target := serve(t, "tcp", echo).address
+	before, after := reserve(t), reserve(t)
+	m.write(t, one("web", before, target))
+	m.run(t)
+	m.write(t, one("web", after, target))
+	m.waitLine(t, "msg=reloaded")
+	m.visit(t, after)
+	m.stop(t)
+}

@@ -1,0 +1,82 @@
+package sidecar
+
+import (
+	"context"
+	"io"
+	"net"
+	"slices"
+	"testing"
+
+	"sallyport/proxy"
+)
+
+func TestALedgerCountsWhatCameBefore(t *testing.T) {
+	t.Parallel()
+	l := new(ledger)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 2)
+	serve := func() *proxy.Server {
+		s := &proxy.Server{LastID: &l.lastID, Dial: func(context.Context) (net.Conn, error) {
+			near, far := net.Pipe()
+			go func() {
+				_, _ = io.Copy(far, far)
+				_ = far.Close()
+			}()
+			return near, nil
+		}}
+		l.add(s)
+		go func() { served <- s.Serve(ln) }()
+		return s
+	}
+	connect := func() net.Conn {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := roundTrip(c, "hello"); err != nil { // 6 bytes each way
+			t.Fatal(err)
+		}
+		return c
+	}
+	want := func(when string, open, total, bytes int64, ids ...uint64) {
+		t.Helper()
+		in, out := l.bytes()
+		if nowOpen, all := l.counts(); nowOpen != open || all != total || in != bytes || out != bytes {
+			t.Errorf("%s: %d open of %d, %d and %d bytes; want %d of %d, %d bytes", when, nowOpen, all, in, out, open, total, bytes)
+		}
+		var got []uint64
+		for _, c := range l.connections() {
+			got = append(got, c.ID)
+		}
+		if !slices.Equal(got, ids) {
+			t.Errorf("%s: connections %d, want %d", when, got, ids)
+		}
+	}
+	first := serve()
+	one := connect()
+	want("one", 1, 1, 6, 1)
+	if err := first.HandOver(); err != nil {
+		t.Fatal(err)
+	}
+	second := serve()
+	two := connect()
+	want("another of the next", 2, 2, 12, 1, 2)
+	_ = one.Close()
+	if err := first.Drain(t.Context()); err != nil {
+		t.Error(err)
+	}
+	l.end(first)
+	want("the first has ended", 1, 2, 12, 2)
+	_ = two.Close()
+	if err := second.Drain(t.Context()); err != nil {
+		t.Error(err)
+	}
+	l.end(second)
+	want("both have", 0, 2, 12)
+	for range 2 {
+		<-served
+	}
+}
