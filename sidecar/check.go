@@ -74,7 +74,6 @@ func (c *checkup) file(f *config.File) {
 	if f == nil {
 		return
 	}
-	c.line("file %s", f.Path)
 	for _, err := range f.Faults {
 		c.problem(err)
 	}

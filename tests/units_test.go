@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -92,23 +93,23 @@ func TestUnitsExposeLittle(t *testing.T) {
 func TestUnitsDifferInTheirNamesAlone(t *testing.T) {
 	t.Parallel()
 	template := shipped(t, "sallyport@.service")
-	template = strings.NewReplacer("sallyport/%i.args", "sallyport/sallyport.args", "sallyport/%i", "sallyport", ", tunnel %i", "").Replace(template)
+	template = strings.NewReplacer("sallyport/%i.yaml", "sallyport/sallyport.yaml", "sallyport/%i.env", "sallyport/sallyport.env", "sallyport/%i", "sallyport", ", tunnels of %i", "").Replace(template)
 	if template != shipped(t, "sallyport.service") {
 		t.Errorf("sallyport@.service would be\n%s", template)
 	}
 }
 
-// TestExampleOfFlagsStarts as it is shipped, but for where its files are.
-func TestExampleOfFlagsStarts(t *testing.T) {
+// TestExampleOfAFileStarts as it is shipped, but for where its files are.
+func TestExampleOfAFileStarts(t *testing.T) {
 	t.Parallel()
 	p, dir, listen := newPKI(t), t.TempDir(), reserve(t)
 	id := p.server(t)
-	args := filepath.Join(dir, "web.args")
-	writeFile(t, args, []byte(strings.NewReplacer(
+	file := filepath.Join(dir, "web.yaml")
+	writeFile(t, file, []byte(strings.NewReplacer(
 		"/etc/sallyport/web/cert.pem", id.cert, "/etc/sallyport/web/key.pem", id.key, "/etc/sallyport/web/ca.pem", p.root,
-		"/run/sallyport/web", dir, "--listen=:8443", "--listen="+listen, "localhost:8080", serve(t, "tcp", echo).address,
-	).Replace(shipped(t, "web.args"))))
-	server := startUnready(t, nil, "@"+args)
+		"/run/sallyport/web", dir, "listen: :8443", "listen: "+listen, "localhost:8080", serve(t, "tcp", echo).address,
+	).Replace(shipped(t, "web.yaml"))))
+	server := startUnready(t, nil, "run", "--config", file)
 	server.status = newStatusPort("unix:" + filepath.Join(dir, "status"))
 	server.waitReady(t)
 	if err := attempt(t, listen, p.clientConfig(p.client(t))); err != nil {
@@ -132,12 +133,13 @@ func runUnit(t *testing.T, binary string, changes map[string]string, flags ...st
 	u := &unitRun{pki: newPKI(t), listen: reserve(t)}
 	dir := t.TempDir()
 	u.log = filepath.Join(dir, "log")
-	args := append([]string{
-		"server", "--listen", "systemd:tls", "--target", serve(t, "tcp", echo).address, "--cacert", u.root, "--allow-all",
-	}, append(u.server(t).flags(), flags...)...)
-	writeFile(t, filepath.Join(dir, "sallyport.args"), []byte(strings.Join(args, "\n")+"\n"))
+	id := u.server(t)
+	writeFile(t, filepath.Join(dir, "sallyport.yaml"), fmt.Appendf(nil,
+		"tunnels:\n- {name: web, mode: server, listen: 'systemd:tls', target: '%s', cert: %s, key: %s, cacert: %s, allow-all: true}\n",
+		serve(t, "tcp", echo).address, id.cert, id.key, u.root))
 	all := map[string]string{
 		"/usr/bin/sallyport":   binary,
+		".yaml\n":              ".yaml " + strings.Join(flags, " ") + "\n",
 		"/etc/sallyport":       dir,
 		"User=sallyport\n":     "Environment=" + raceOptions + "\n",
 		"Group=sallyport\n":    "StandardOutput=append:" + u.log + "\nStandardError=inherit\n",
