@@ -52,10 +52,11 @@ func (t Target) Expands() bool {
 
 // String is the target as --target takes it.
 func (t Target) String() string {
-	if t.Weight == 1 {
-		return t.Address.String()
+	text := t.Address.String()
+	if t.Weight == 1 && !strings.Contains(text, weightOption) { // which a path may have in it
+		return text
 	}
-	return t.Address.String() + weightOption + strconv.Itoa(t.Weight)
+	return text + weightOption + strconv.Itoa(t.Weight)
 }
 
 // String is the addresses of all targets, for people.

@@ -44,7 +44,20 @@ type health struct {
 	BackendOK      bool   `json:"backend_ok"`
 	BackendStatus  string `json:"backend_status"`
 	BackendError   string `json:"backend_error"`
-	Connections    *struct {
+	Targets        []struct {
+		Route         string `json:"route"`
+		Target        string `json:"target"`
+		Weight        int    `json:"weight"`
+		BackendOK     bool   `json:"backend_ok"`
+		BackendStatus string `json:"backend_status"`
+		BackendError  string `json:"backend_error"`
+		Ejected       bool   `json:"ejected"`
+		Connections   struct {
+			Open  int64 `json:"open"`
+			Total int64 `json:"total"`
+		} `json:"connections"`
+	} `json:"targets"`
+	Connections *struct {
 		Open  int64 `json:"open"`
 		Total int64 `json:"total"`
 	} `json:"connections"`

@@ -148,8 +148,9 @@ func (t tunnel) text(style style, now time.Time, many bool) string {
 	if t.Connections != nil && many { // of one it was told
 		rows.add("connections", fmt.Sprintf("%d open, %d accepted", t.Connections.Open, t.Connections.Total))
 	}
+	told := rows.String() + t.targets(style)
 	if len(t.Certificates) == 0 {
-		return rows.String()
+		return told
 	}
 	grid := [][]cell{heads(style, "CERTIFICATE", "LEFT", "NOT AFTER", "SERIAL", "SUBJECT")}
 	for _, c := range t.Certificates {
@@ -162,7 +163,39 @@ func (t tunnel) text(style style, now time.Time, many bool) string {
 			{text: printable(role)}, {text: left, paint: paint}, {text: moment(c.NotAfter)}, {text: printable(c.Serial)}, {text: printable(c.Subject)},
 		})
 	}
-	return rows.String() + table("  ", grid)
+	return told + table("  ", grid)
+}
+
+// targets is the table of those that connections are spread over, if they are.
+func (t tunnel) targets(style style) string {
+	if len(t.Targets) == 0 {
+		return ""
+	}
+	grid := [][]cell{heads(style, "TARGET", "WEIGHT", "OPEN", "MADE", "BACKEND")}
+	for _, one := range t.Targets {
+		name := one.Target
+		if one.Route != "" {
+			name += " of " + one.Route
+		}
+		verdict, paint := cmp.Or(one.BackendStatus, "critical"), style.good
+		if !one.BackendOK {
+			paint = style.bad
+		}
+		if one.Ejected {
+			verdict += ", ejected"
+		}
+		if one.BackendError != "" {
+			verdict += ": " + one.BackendError
+		}
+		grid = append(grid, []cell{
+			{text: printable(name)},
+			{text: strconv.Itoa(one.Weight), right: true},
+			{text: strconv.FormatInt(one.Connections.Open, 10), right: true},
+			{text: strconv.FormatInt(one.Connections.Total, 10), right: true},
+			{text: printable(verdict), paint: paint},
+		})
+	}
+	return table("  ", grid)
 }
 
 // remaining is how long a certificate lasts, and how to paint that.
@@ -230,7 +263,7 @@ func heads(style style, titles ...string) []cell {
 	for _, title := range titles {
 		right := false
 		switch title {
-		case "FOR", "IN", "OUT", "IN/S", "OUT/S":
+		case "FOR", "IN", "OUT", "IN/S", "OUT/S", "WEIGHT", "OPEN", "MADE":
 			right = true
 		}
 		row = append(row, cell{text: title, paint: style.label, right: right})

@@ -136,6 +136,38 @@ func TestEachEventMovesWhatItIsAbout(t *testing.T) {
 	}
 }
 
+func TestScrapesTellOfEachTarget(t *testing.T) {
+	t.Parallel()
+	m := newMetrics(t, "ghostunnel")
+	before := ownValues(t, m)
+	m.AddTunnel(Tunnel{Name: "web", Target: "a:1, b:1", Targets: func() []Target {
+		return []Target{
+			{Name: "a:1", Up: true, Known: true, Open: 3, Total: 7, Failures: map[string]int64{"timeout": 2}},
+			{Name: "b:1", Ejected: true, Ejections: 4},
+		}
+	}})
+	got := moved(before, ownValues(t, m))
+	maps.DeleteFunc(got, func(name, _ string) bool { return !strings.HasPrefix(name, "sallyport_target_") })
+	want := map[string]string{}
+	for name, value := range map[string]string{
+		`up{target="a:1",tunnel="web"}`:                              "1",
+		`connections_open{target="a:1",tunnel="web"}`:                "3",
+		`connections_open{target="b:1",tunnel="web"}`:                "0",
+		`connections_total{target="a:1",tunnel="web"}`:               "7",
+		`connections_total{target="b:1",tunnel="web"}`:               "0",
+		`failures_total{reason="timeout",target="a:1",tunnel="web"}`: "2",
+		`ejected{target="a:1",tunnel="web"}`:                         "0",
+		`ejected{target="b:1",tunnel="web"}`:                         "1",
+		`ejections_total{target="a:1",tunnel="web"}`:                 "0",
+		`ejections_total{target="b:1",tunnel="web"}`:                 "4",
+	} {
+		want["sallyport_target_"+name] = value
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestScrapesTellHowATunnelStands(t *testing.T) {
 	t.Parallel()
 	m := newMetrics(t, "ghostunnel")

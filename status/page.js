@@ -325,13 +325,21 @@
     });
   };
 
+  // How the target is, and which of several is not up.
+  const backend = (t) => {
+    const away = (t.targets ?? []).filter((one) => !one.backend_ok)
+      .map((one) => `${one.target} ${one.ejected ? "ejected" : "down"}${one.backend_error ? ": " + one.backend_error : ""}`);
+    const told = t.backend_error || away.join("; ");
+    return t.backend_status + (told ? ": " + told : "");
+  };
+
   const showTunnels = (status) => {
     fill(byId("tunnels"), status.tunnels.map((t) => [
       { text: printable(t.name) },
       { text: printable(t.mode) },
       { text: printable(t.listen_address) },
       { text: printable(t.forward_address) },
-      { text: printable(t.backend_status + (t.backend_error ? ": " + t.backend_error : "")), className: "wrap " + (t.backend_ok ? "good" : "bad") },
+      { text: printable(backend(t)), className: "wrap " + (t.backend_ok ? "good" : "bad") },
       { text: String(t.connections?.open ?? ""), className: "number" },
       { text: String(t.connections?.total ?? ""), className: "number" },
     ]), "none");

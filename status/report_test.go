@@ -253,6 +253,38 @@ func TestStatusIsCriticalWhenTheIdentityHasExpired(t *testing.T) {
 	}
 }
 
+func TestStatusOfSeveralTargets(t *testing.T) {
+	t.Parallel()
+	_, dial, _ := listen(t)
+	state := NewState()
+	state.Listening()
+	_, got := askStatus(t, served(t, Options{State: state, Tunnels: these(Tunnel{
+		Name: "web", Forward: "a:1, b:1", Check: dialing(t, dial),
+		Targets: func() []Target {
+			return []Target{
+				{Name: "a:1", Weight: 2, Up: true, Open: 3, Total: 5},
+				{Route: "shop", Name: "b:1", Weight: 1, Ejected: true, Fault: errors.New("it is away")},
+			}
+		},
+	})}))
+	want := []any{
+		map[string]any{
+			"target": "a:1", "weight": 2.0, "backend_ok": true, "backend_status": "ok", "ejected": false,
+			"connections": map[string]any{"open": 3.0, "total": 5.0},
+		},
+		map[string]any{
+			"route": "shop", "target": "b:1", "weight": 1.0, "backend_ok": false, "backend_status": "critical", "backend_error": "it is away",
+			"ejected": true, "connections": map[string]any{"open": 0.0, "total": 0.0},
+		},
+	}
+	if diff := cmp.Diff(want, got["targets"]); diff != "" {
+		t.Errorf("targets -want +got:\n%s", diff)
+	}
+	if got["ok"] != true || got["backend_ok"] != true {
+		t.Errorf("ok %v, backend_ok %v: one that is down is not all of them", got["ok"], got["backend_ok"])
+	}
+}
+
 func TestStatusOfManyTunnels(t *testing.T) {
 	t.Parallel()
 	_, dial, _ := listen(t)

@@ -39,6 +39,7 @@ squid                                     squid-openssl
 danted                                    dante-server
 syslog-ng                                 syslog-ng-core
 unshare                                   util-linux
+dnsmasq                                   dnsmasq-base
 microsocks                                microsocks
 /usr/lib/postgresql                       postgresql
 psql                                      postgresql-client
