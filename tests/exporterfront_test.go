@@ -57,6 +57,21 @@ func startFront(t *testing.T, exporter string) exporterFront {
 	return front
 }
 
+// ask sends requests until the test ends.
+func (front exporterFront) ask(t *testing.T) {
+	t.Helper()
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	again(t, 100*time.Millisecond, func(ctx context.Context) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+front.listen, nil)
+		if err != nil {
+			return
+		}
+		if resp, err := client.Do(request); err == nil {
+			_ = resp.Body.Close()
+		}
+	})
+}
+
 // fetch gets a page, and fails the test if there is none.
 func fetch(t *testing.T, url string) (code int, body string) {
 	t.Helper()
@@ -191,17 +206,6 @@ func TestEachAlertOfAFrontFiresForItsFailure(t *testing.T) {
 		t.Cleanup(service.Close)
 		return strings.TrimPrefix(service.URL, "http://")
 	}
-	asked := func(front exporterFront) {
-		again(t, 100*time.Millisecond, func(ctx context.Context) {
-			request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+front.listen, nil)
-			if err != nil {
-				return
-			}
-			if resp, err := http.DefaultClient.Do(request); err == nil {
-				_ = resp.Body.Close()
-			}
-		})
-	}
 	var calls atomic.Int64
 	well := startFront(t, answering(func(http.ResponseWriter, *http.Request) {}))
 	failing := startFront(t, answering(func(w http.ResponseWriter, _ *http.Request) {
@@ -217,7 +221,7 @@ func TestEachAlertOfAFrontFiresForItsFailure(t *testing.T) {
 	}))
 	alone, idle, gone := startFront(t, reserve(t)), startFront(t, reserve(t)), reserve(t)
 	for _, front := range []exporterFront{well, failing, slow, alone} {
-		asked(front)
+		front.ask(t)
 	}
 	want := map[string]string{
 		failing.metrics: "ProxyHighErrorRate",

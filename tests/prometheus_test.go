@@ -216,7 +216,9 @@ func TestDashboardShowsWhatIsThere(t *testing.T) {
 	stranger := p.clientConfig(p.server(t)) // another name
 	busy(t, listen, sessions, stranger)
 	busy(t, deaf, sessions, stranger)
-	prometheus := startPrometheus(t, []string{scrapeJob("sallyport", server, noTarget)}, quickRules(t, rulesFile))
+	front := startFront(t, reserve(t))
+	front.ask(t)
+	prometheus := startPrometheus(t, []string{scrapeJob("sallyport", server, noTarget, front.process)}, quickRules(t, rulesFile))
 
 	var dashboard struct {
 		Panels []struct {
