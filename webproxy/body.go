@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // errTooLarge is a body of a request that is larger than Proxy.MaxBodyBytes.
@@ -15,31 +17,54 @@ var errTooLarge = errors.New("the request's body is too large")
 // errStalled is a target that takes no more of a request.
 var errStalled = errors.New("the target takes no more of the request")
 
+// leftover is how much is read of a body that nobody wants, so that the connection can go on behind it.
+const leftover = 256 << 10
+
 // body is that of a request on its way to the target. Go's HTTP client reads it, and may do so for a moment longer than the
 // request is in hand.
 type body struct {
 	source   io.ReadCloser
-	deadline func(time.Time) error // of the client's connection, or stream, for reads
-	patience time.Duration         // for the client; 0: without end
-	most     int64                 // bytes; 0: no bound
-	trailer  http.Header           // is there when the body has ended
+	control  *http.ResponseController
+	conn     *conn         // of HTTP/1; nil for a stream of HTTP/2
+	awaited  bool          // the client sends it when it is told to
+	patience time.Duration // for the client; 0: without end
+	most     int64         // bytes; 0: no bound
+	trailer  http.Header   // is there when the body has ended
 	stall    stall
 	read     atomic.Int64
 
 	mu     sync.Mutex
+	begun  bool // somebody reads it
 	closed bool
 	whole  bool
 	failed error // why it did not come to its end
 }
 
+// bodyOf is the body of a request; nil if it has none. An answer need not wait until all of it was read.
+func (p *Proxy) bodyOf(a *answer, r *http.Request) *body {
+	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
+		return nil
+	}
+	b := &body{source: r.Body, control: http.NewResponseController(a), most: p.MaxBodyBytes, trailer: r.Trailer}
+	b.awaited = httpguts.HeaderValuesContainsToken(r.Header["Expect"], "100-continue")
+	if r.ProtoMajor == 1 {
+		_ = b.control.EnableFullDuplex()
+		b.conn = connOf(r)
+	}
+	if !isGRPC(r.Header) {
+		b.patience = p.ReadTimeout
+	}
+	return b
+}
+
 // Read waits for the client, as long as that may take.
 func (b *body) Read(p []byte) (int, error) {
-	if b.isClosed() {
+	if !b.begin() {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	b.stall.pause()
 	if b.patience > 0 {
-		_ = b.deadline(time.Now().Add(b.patience))
+		_ = b.control.SetReadDeadline(time.Now().Add(b.patience))
 	}
 	n, err := b.source.Read(p)
 	total := b.read.Add(int64(n))
@@ -64,14 +89,16 @@ func (b *body) complete() {
 	defer b.mu.Unlock()
 	b.whole = true
 	if b.patience > 0 {
-		_ = b.deadline(time.Time{})
+		_ = b.control.SetReadDeadline(time.Time{})
 	}
 }
 
-func (b *body) isClosed() bool {
+// begin reports whether the body may be read.
+func (b *body) begin() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.closed
+	b.begun = true
+	return !b.closed
 }
 
 func (b *body) fail(err error) {
@@ -94,23 +121,46 @@ func (b *body) failure() error {
 // wait for a client that waits for us.
 func (b *body) Close() error { return nil }
 
-// end keeps the body from being read after its request is over. Go's server reads some of what is left of it, to spare the
-// connection. It must not wait for that.
+// end keeps the body from being read after its request is over. What is left of it must not be taken for the next request:
+// either it is read, which is not waited for long, or there is no next one. Go's server would read it too, but where an answer
+// may come before the end of a request (EnableFullDuplex), it neither minds that this fails nor bears that it succeeds.
 func (b *body) end() {
 	if b == nil {
 		return
 	}
 	b.stall.end()
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.closed = true
-	switch {
-	case b.whole:
-	case b.failed != nil:
-		_ = b.deadline(time.Unix(1, 0))
-	default:
-		_ = b.deadline(time.Now().Add(quiet))
+	over := b.whole || b.conn == nil
+	given := b.failed != nil || b.unasked()
+	b.mu.Unlock()
+	if over || !given && b.skip() {
+		return
 	}
+	b.conn.deaf.Store(true)
+	_ = b.control.SetReadDeadline(time.Unix(1, 0))  // for who may still be reading
+	_, _ = io.CopyN(io.Discard, b.source, leftover) // what Go's server has in store
+}
+
+// skip reads what is left, and reports whether that was not much.
+func (b *body) skip() bool {
+	_ = b.control.Flush() // the answer does not wait for that
+	_ = b.control.SetReadDeadline(time.Now().Add(quiet))
+	_, err := io.CopyN(io.Discard, b.source, leftover)
+	return err == io.EOF
+}
+
+// unasked reports whether the client waits to be told that it may send the body. b.mu is held.
+func (b *body) unasked() bool { return b.awaited && !b.begun }
+
+// isLast reports whether the connection ends with the answer to the body's request.
+func (b *body) isLast() bool {
+	if b == nil || b.conn == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failed != nil || b.unasked()
 }
 
 // stall is the clock of a target that is to take more of a request. The zero value never runs.

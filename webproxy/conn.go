@@ -9,12 +9,19 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // quiet is how long a connection without a request stays open once it is to end. A request that is on its way then is still
 // answered; closing at once would lose it.
 const quiet = 2 * time.Second
+
+// What a client may still send when its connection is closed in the middle of a request.
+const (
+	closeLinger      = 500 * time.Millisecond
+	closeLingerBytes = 16 << 20
+)
 
 // preface is what HTTP/2 begins with (RFC 9113, section 3.4).
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -30,6 +37,7 @@ type conn struct {
 	http2   *http.Server         // its own, if it speaks that
 	over    chan struct{}        // closed when it is over
 	accept  chan struct{}        // closed when no more is to be accepted of it
+	deaf    atomic.Bool          // what comes is no request any more
 
 	mu      sync.Mutex
 	taken   bool // its server has accepted it
@@ -95,6 +103,9 @@ func (c *conn) speaksHTTP2(limit time.Duration) (bool, error) {
 }
 
 func (c *conn) Read(p []byte) (int, error) {
+	if c.deaf.Load() {
+		return 0, io.EOF
+	}
 	if len(c.unread) > 0 {
 		n := copy(p, c.unread)
 		c.unread = c.unread[n:]
@@ -111,8 +122,14 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
-// Close ends the connection.
+// Close ends the connection. A client that is not heard any more is given the time to read why: closing at once, with bytes of
+// its own unread, would reset the connection.
 func (c *conn) Close() error {
+	if c.deaf.Load() && !c.isClosed() {
+		_ = c.CloseWrite()
+		_ = c.SetReadDeadline(time.Now().Add(closeLinger))
+		_, _ = io.CopyN(io.Discard, c.Conn, closeLingerBytes)
+	}
 	err := c.Conn.Close()
 	c.end()
 	return err
@@ -126,6 +143,12 @@ func (c *conn) abort() {
 		_ = c.Conn.Close()
 	}
 	c.end()
+}
+
+func (c *conn) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
 }
 
 func (c *conn) end() {

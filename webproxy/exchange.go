@@ -60,7 +60,7 @@ func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 func (a *answer) WriteHeader(code int) {
 	if code >= http.StatusOK {
 		a.exchange.Code = code
-		if a.exchange.request.ProtoMajor == 1 && a.exchange.conn.isEnding() {
+		if a.exchange.request.ProtoMajor == 1 && (a.exchange.conn.isEnding() || a.exchange.body.isLast()) {
 			a.Header().Set("Connection", "close")
 		}
 	}

@@ -50,9 +50,6 @@ type failure struct {
 // fail answers in the target's place.
 func (e *exchange) fail(a *answer, f *failure) {
 	e.Err = f.err
-	if f.reason == reasonBodyTimeout || f.reason == reasonBody || f.reason == reasonBadBody {
-		a.Header().Set("Connection", "close") // the rest of the body would follow
-	}
 	e.refuse(a, &f.refusal)
 }
 

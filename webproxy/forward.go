@@ -29,8 +29,9 @@ func (p *Proxy) forward(a *answer, e *exchange) {
 	if e.request.ProtoMajor == 1 && e.request.ContentLength == 0 {
 		upgrade = upgradeOf(e.request.Header)
 	}
-	p.takeBody(a, e, func() { cancel(errStalled) })
-	defer e.body.end()
+	if e.body != nil && !isGRPC(e.request.Header) {
+		e.body.stall.start(p.ResponseTimeout, func() { cancel(errStalled) })
+	}
 	out := p.outbound(ctx, e, t.scheme, upgrade)
 	transport := t.requests
 	if upgrade != "" {
@@ -45,33 +46,16 @@ func (p *Proxy) forward(a *answer, e *exchange) {
 		e.fail(a, p.failure(ctx, e, err))
 		return
 	}
+	answered := response.Body
 	defer func() {
 		cancel(nil) // else it would wait for a client that is still sending
-		_ = response.Body.Close()
+		_ = answered.Close()
 	}()
 	if response.StatusCode == http.StatusSwitchingProtocols {
 		p.upgrade(a, e, response, upgrade)
 		return
 	}
 	e.reply(a, response)
-}
-
-// takeBody has the request's body be read through what bounds it. What is taken from there need not be all when the answer
-// begins.
-func (p *Proxy) takeBody(a *answer, e *exchange, stalled func()) {
-	r := e.request
-	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
-		return
-	}
-	control := http.NewResponseController(a)
-	if r.ProtoMajor == 1 {
-		_ = control.EnableFullDuplex()
-	}
-	e.body = &body{source: r.Body, deadline: control.SetReadDeadline, most: p.MaxBodyBytes, trailer: r.Trailer}
-	if !isGRPC(r.Header) {
-		e.body.patience = p.ReadTimeout
-		e.body.stall.start(p.ResponseTimeout, stalled)
-	}
 }
 
 // outbound makes the request to the target of that of the client, whose header it takes over.

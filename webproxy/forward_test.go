@@ -251,6 +251,77 @@ func TestNothingIsHeldBack(t *testing.T) {
 	}
 }
 
+// TestWhatIsLeftOfABodyIsNoRequest has targets answer before they have read a request, of which the rest then comes, broken or
+// not.
+func TestWhatIsLeftOfABodyIsNoRequest(t *testing.T) {
+	t.Parallel()
+	const smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+	for _, test := range []struct {
+		name, head, rest string
+		next             bool // another request is answered
+	}{
+		{"all of it", "Content-Length: 5", "hello", true},
+		{"all of it in chunks", "Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n", true},
+		{"less than all of it", "Content-Length: 500", smuggled, false},
+		{"no chunks", "Transfer-Encoding: chunked", "zz\r\n" + smuggled, false},
+		{"more than is read on", "Content-Length: 10000000", strings.Repeat("x", 1<<20) + smuggled, false},
+		{"chunks without end", "Transfer-Encoding: chunked", strings.Repeat("5\r\nhello\r\n", 100000) + smuggled, false},
+	} {
+		for _, reads := range []bool{false, true} {
+			t.Run(fmt.Sprint(test.name, ", read by the target ", reads), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					var asked []string
+					r := start(t, &Proxy{ReadTimeout: time.Minute}, func(w http.ResponseWriter, r *http.Request) {
+						asked = append(asked, r.URL.Path)
+						_ = http.NewResponseController(w).EnableFullDuplex()
+						w.Header().Set("Content-Length", "2")
+						if !reads && r.Method == http.MethodPost {
+							w.Header().Set("Connection", "close")
+						}
+						_, _ = io.WriteString(w, "a")
+						_ = http.NewResponseController(w).Flush()
+						if reads {
+							_, _ = io.Copy(io.Discard, r.Body)
+						}
+						_, _ = io.WriteString(w, "b")
+					})
+					c := r.dial(nil)
+					in := bufio.NewReader(c)
+					_, _ = fmt.Fprintf(c, "POST /first HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n", test.head)
+					response, err := http.ReadResponse(in, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					go func() { _, _ = io.WriteString(c, test.rest+"GET /next HTTP/1.1\r\nHost: a\r\n\r\n") }()
+					body, _ := io.ReadAll(response.Body) // it may break off, where the target gets no more of the request
+					if test.next && string(body) != "ab" {
+						t.Errorf("answered %q", body)
+					}
+					if next, err := http.ReadResponse(in, nil); (err == nil) != test.next || test.next && next.StatusCode != http.StatusOK {
+						t.Errorf("another request was answered: %v", err)
+					}
+					_ = c.Close()
+					r.stop()
+					if slices.Contains(asked, "/smuggled") || slices.Contains(asked, "/next") != test.next {
+						t.Errorf("the target was asked for %q", asked)
+					}
+					time.Sleep(time.Hour)
+				})
+			})
+		}
+	}
+}
+
+func TestAnEarlyRefusalIsHeard(t *testing.T) {
+	t.Parallel()
+	r := start(t, &Proxy{}, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) })
+	response, body := r.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n" + strings.Repeat("x", 10000000))
+	if response.StatusCode != http.StatusForbidden || body != "no\n" {
+		t.Errorf("%s %q", response.Status, body)
+	}
+}
+
 func TestRequestsAreRefused(t *testing.T) {
 	t.Parallel()
 	reached := make(chan string, 10)
@@ -422,7 +493,7 @@ func TestATargetThatTakesNoMoreEndsTheRequest(t *testing.T) {
 func TestClientsThatAreSlow(t *testing.T) {
 	t.Parallel()
 	p := func() *Proxy {
-		return &Proxy{HeaderTimeout: 10 * time.Second, ReadTimeout: 20 * time.Second, IdleTimeout: 30 * time.Second}
+		return &Proxy{MaxBodyBytes: 100, HeaderTimeout: 10 * time.Second, ReadTimeout: 20 * time.Second, IdleTimeout: 30 * time.Second}
 	}
 	for _, test := range []struct {
 		name, text, want string
@@ -431,6 +502,7 @@ func TestClientsThatAreSlow(t *testing.T) {
 		{"nothing", "", "", 10 * time.Second},
 		{"half a header", "GET / HTTP/1.1\r\nHost", "", 10 * time.Second},
 		{"half a preface", "PRI * HT", "", 10 * time.Second},
+		{"half a body that is refused", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 101\r\n\r\nabc", "HTTP/1.1 413 ", quiet},
 		{"half a body", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc", "HTTP/1.1 408 ", 20 * time.Second},
 		{"no second request", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 ", 30 * time.Second},
 		{"half a second request", "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /", "HTTP/1.1 200 ", 10 * time.Second},

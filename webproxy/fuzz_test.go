@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,7 +34,8 @@ func FuzzRequests(f *testing.F) {
 }
 
 func fuzzRequests(t *testing.T, sent []byte) {
-	got := make(chan []byte, 1<<10)
+	var mu sync.Mutex
+	var got [][]byte
 	r := startRaw(t, &Proxy{HeaderTimeout: time.Second, ReadTimeout: time.Second, IdleTimeout: time.Second}, func(c net.Conn) {
 		log := new(bytes.Buffer)
 		in := bufio.NewReader(io.TeeReader(c, log))
@@ -48,7 +50,9 @@ func fuzzRequests(t *testing.T, sent []byte) {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 		}
 		_ = c.Close()
-		got <- log.Bytes()
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, log.Bytes())
 	})
 	c := r.dial(nil)
 	go func() { _, _ = c.Write(sent) }()
@@ -56,8 +60,9 @@ func fuzzRequests(t *testing.T, sent []byte) {
 	_ = c.Close()
 	r.stop()
 	time.Sleep(time.Hour) // connections to the target are not kept longer
-	close(got)
-	for log := range got {
+	mu.Lock()
+	defer mu.Unlock()
+	for _, log := range got {
 		checkLog(t, log)
 	}
 }

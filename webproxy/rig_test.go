@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -75,12 +76,23 @@ func prepare(t *testing.T, p *Proxy) *rig {
 	if p.Dial == nil {
 		p.Dial = r.target.Dial
 	}
+	if p.Log == nil {
+		p.Log = slog.New(slog.NewTextHandler(faults{t}, &slog.HandlerOptions{Level: slog.LevelError}))
+	}
 	p.Observe = func(e Exchange) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.exchanges = append(r.exchanges, e)
 	}
 	return r
+}
+
+// faults fail a test when something is logged.
+type faults struct{ t *testing.T }
+
+func (f faults) Write(line []byte) (int, error) {
+	f.t.Errorf("logged %s", line)
+	return len(line), nil
 }
 
 // stop ends the Proxy, and waits for all of it.

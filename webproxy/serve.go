@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -12,10 +13,15 @@ const requestID = "X-Request-Id"
 
 // serve has one request answered.
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
+	if connOf(r).deaf.Load() {
+		panic(http.ErrAbortHandler) // it was in store behind a body that is broken, and may be part of it
+	}
 	p.requests.Add(1)
 	defer p.requests.Done()
 	e := begin(r)
 	a := &answer{ResponseWriter: w, exchange: e}
+	e.body = p.bodyOf(a, r)
+	defer e.body.end()
 	defer p.end(e)
 
 	if err := p.check(r); err != nil {
@@ -82,8 +88,10 @@ func (e *exchange) refuse(a *answer, refused *refusal) {
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set(requestID, e.ID)
+	text := fmt.Sprintf("%d %s: %s\nrequest %s\n", refused.code, http.StatusText(refused.code), refused.text, e.ID)
+	h.Set("Content-Length", strconv.Itoa(len(text)))
 	a.WriteHeader(refused.code)
 	if e.Method != http.MethodHead {
-		_, _ = io.WriteString(a, fmt.Sprintf("%d %s: %s\nrequest %s\n", refused.code, http.StatusText(refused.code), refused.text, e.ID))
+		_, _ = io.WriteString(a, text)
 	}
 }

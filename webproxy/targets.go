@@ -9,11 +9,10 @@ import (
 
 // What connections to targets are bound by.
 const (
-	targetIdle      = time.Minute      // how long one is kept that nobody uses
-	targetHeader    = 1 << 20          // bytes of a response's header
-	targetsIdle     = 1 << 16          // how many are kept: as many as were needed
-	continueTimeout = time.Second      // how long a target may take to say that it wants a body
-	pingAfter       = 15 * time.Second // how long one that speaks HTTP/2 may be silent, and take to answer
+	targetIdle      = time.Minute // how long one is kept that nobody uses
+	targetHeader    = 1 << 20     // bytes of a response's header
+	targetsIdle     = 1 << 16     // how many are kept: as many as were needed
+	continueTimeout = time.Second // how long a target may take to say that it wants a body
 )
 
 // localhost stands for the target where HTTP wants a host and the client has named none.
@@ -49,10 +48,11 @@ func (p *Proxy) newTargets() *targets {
 	return t
 }
 
+// transport makes what connections to the target are kept in. Those of HTTP/2 are sent no pings, because servers of gRPC take
+// offence at them; TCP finds out whether somebody is there.
 func (p *Proxy) transport(dial func(context.Context) (net.Conn, error), protocols http.Protocols) *http.Transport {
 	t := &http.Transport{
 		Protocols:              &protocols,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingAfter},
 		DisableCompression:     true, // it would be undone here
 		MaxIdleConnsPerHost:    targetsIdle,
 		IdleConnTimeout:        targetIdle,
