@@ -294,7 +294,7 @@ func TestNoRequestIsLost(t *testing.T) {
 	first := startServer(t, p, listen, service, flags...)
 	result := make(chan string, 1)
 	go func() {
-		out, err := exec.Command("wrk", "-t", "2", "-c", "100", "-d", "8s", "https://"+listen+"/").CombinedOutput()
+		out, err := exec.Command("wrk", "-t", "2", "-c", "100", "-d", "8s", "--timeout", "60s", "https://"+listen+"/").CombinedOutput()
 		result <- fmt.Sprintf("%s%v", out, err)
 	}()
 	// Handshakes that a drain finds in progress are cancelled; what it must not lose is a request.
