@@ -101,10 +101,20 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 	front := start(t, "server", "--protocol", "http", "--disable-tls", "--listen", reserve(t), "--target", serve(t, "tcp", echo).address,
 		"--metrics-compat", "prometheus-tunnel", "--status", "http://"+reserve(t))
 	fetch(t, "http://"+front.cmd.Args[slices.Index(front.cmd.Args, "--listen")+1])
-	_, more := front.status.get(t, "/metrics")
+
+	shared := reserve(t)
+	several := startServer(t, p, shared, serve(t, "tcp", echo).address, "--target", reserve(t), "--allow-all")
+	for range 2 { // one for each of them
+		if err := attempt(t, shared, p.clientConfig(p.client(t))); err != nil {
+			t.Fatal(err)
+		}
+	}
 
 	want, got := documentedMetrics(t), scrapedFamilies(t, text)
-	maps.Copy(got, scrapedFamilies(t, more))
+	for _, other := range []*process{front, several, newCrossroads(t, "").process} {
+		_, more := other.status.get(t, "/metrics")
+		maps.Copy(got, scrapedFamilies(t, more))
+	}
 	guide := readText(t, "../docs/monitoring.md")
 	timer := regexp.MustCompile(`_(count|sum|min|max|mean|std_dev|variance|rate1|rate5|rate15|rate_mean|timer)$`)
 	for _, name := range slices.Sorted(maps.Keys(got)) {
