@@ -130,6 +130,7 @@ func TestEachNameHasItsIdentityAndAccess(t *testing.T) {
 
 // The session of one name is no way into another: not to who may not come in there, and not past its identity.
 func TestNoSessionLeadsFromOneNameToAnother(t *testing.T) {
+	t.Parallel()
 	key := filepath.Join(t.TempDir(), "ticket.keys")
 	if err := os.WriteFile(key, []byte(hex.EncodeToString([]byte("0123456789abcdef0123456789abcdef"))), 0o600); err != nil {
 		t.Fatal(err)
@@ -272,6 +273,25 @@ func TestOfSeveralIdentitiesTheOneThatFitsIsShown(t *testing.T) {
 		}
 		if shown := got.client.PeerCertificates[0].Subject.CommonName; shown != test.shown {
 			t.Errorf("%q %x is shown %s, want %s", test.asked, test.suites, shown, test.shown)
+		}
+	}
+
+	// Nor is a session of one name resumed at another, whose certificate the client has not seen.
+	for _, version := range versions {
+		client := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12, MaxVersion: version, ClientSessionCache: oneSession{new(sessionOfAll)}}
+		for _, visit := range []struct {
+			asked   string
+			resumed bool
+			shown   string
+		}{{"shop.test", false, "shop-ecdsa"}, {"Shop.test", true, "shop-ecdsa"}, {"pears.test", false, "wild-ecdsa"}, {"", false, "default"}, {"", true, "default"}} {
+			client.ServerName = visit.asked
+			got := shake(t, client, server)
+			if err := got.err(); err != nil {
+				t.Fatal(err)
+			}
+			if shown := got.client.PeerCertificates[0].Subject.CommonName; got.server.DidResume != visit.resumed || shown != visit.shown {
+				t.Errorf("%q: resumed = %t, shown %s; want %t, %s", visit.asked, got.server.DidResume, shown, visit.resumed, visit.shown)
+			}
 		}
 	}
 

@@ -125,8 +125,10 @@ func innerConfig(outer *tls.Config, snap, trust *snapshot, opts ServerOptions) *
 		keys = config
 	}
 	asks := opts.Authorize != nil || opts.AuthorizeFrom != nil || opts.Pinned != nil
-	if asks || opts.Scope != "" {
-		bindTickets(config, keys, append(trust.ticketMark(shared), opts.Scope...))
+	// Where one certificate is shown to all, no name makes a difference.
+	byName := opts.Scope != "" || snap.showcase != nil
+	if asks || byName {
+		bindTickets(config, keys, append(trust.ticketMark(shared), opts.Scope...), byName)
 	}
 	if !asks {
 		return config

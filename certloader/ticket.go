@@ -4,18 +4,28 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/binary"
+	"slices"
+	"strings"
 )
 
 // bindTickets has config issue session tickets, under the keys of keys, that
-// are good where the same mark is set alone.
+// are good where the same mark is set alone, and if byName for the server name
+// alone that the client asked for, who has seen no certificate for another one
+// (RFC 6066, 3).
 //
 // VerifyConnection would refuse a resumed session whose certificate has lost
 // its trust anyway. But it comes too late to fall back to a full handshake: a
 // client that has been given a new certificate meanwhile would be refused for
 // as long as it keeps its old ticket.
-func bindTickets(config, keys *tls.Config, mark []byte) {
+func bindTickets(config, keys *tls.Config, mark []byte, byName bool) {
+	markOf := func(cs *tls.ConnectionState) []byte {
+		if !byName {
+			return mark
+		}
+		return slices.Concat(mark, []byte{0}, []byte(strings.ToLower(cs.ServerName)))
+	}
 	config.WrapSession = func(cs tls.ConnectionState, session *tls.SessionState) ([]byte, error) {
-		session.Extra = append(session.Extra, mark)
+		session.Extra = append(session.Extra, markOf(&cs))
 		return keys.EncryptTicket(cs, session)
 	}
 	config.UnwrapSession = func(ticket []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
@@ -23,8 +33,9 @@ func bindTickets(config, keys *tls.Config, mark []byte) {
 		if session == nil || err != nil {
 			return nil, err
 		}
+		wanted := markOf(&cs)
 		for _, extra := range session.Extra {
-			if bytes.Equal(extra, mark) {
+			if bytes.Equal(extra, wanted) {
 				return session, nil
 			}
 		}

@@ -65,7 +65,7 @@ func (t *Tunnel) nowhere() Tunnel {
 	out.Origin = nil
 	out.Routes = slices.Clone(t.Routes)
 	for i := range out.Routes {
-		out.Routes[i].Tunnel = out.Routes[i].Tunnel.nowhere()
+		out.Routes[i].Tunnel = out.Routes[i].nowhere()
 	}
 	return out
 }
