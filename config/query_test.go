@@ -92,3 +92,25 @@ func TestStatusQueryRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestStopReachesThePortAsStatusDoes, and takes no flag about what is shown.
+func TestStopReachesThePortAsStatusDoes(t *testing.T) {
+	t.Parallel()
+	env := environment("SALLYPORT_STATUS=:6060", "SALLYPORT_STATUS_SERVER_NAME=web.example.com", "SALLYPORT_STATUS_TOKEN_FILE=token", "SALLYPORT_CACERT=ca.pem")
+	got, err := Parse([]string{"stop", "--timeout", "2s"}, env, io.Discard, "v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &StatusQuery{
+		Stop: true, Port: address(t, ":6060"), TLS: true, CACert: "ca.pem", ServerName: "web.example.com",
+		TokenFile: "token", Timeout: 2 * time.Second,
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(socket.Address{})); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	for _, flag := range []string{"--json", "--watch", "--connections"} {
+		if _, err := Parse([]string{"stop", flag}, env, io.Discard, "v1"); err == nil {
+			t.Errorf("stop %s: no error", flag)
+		}
+	}
+}

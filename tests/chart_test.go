@@ -50,6 +50,7 @@ type pod struct {
 	Volumes                       []struct {
 		Name   string
 		Secret struct{ SecretName string }
+		CSI    struct{ Driver string }
 	}
 }
 
@@ -146,22 +147,41 @@ var presets = []preset{
 			r.curl(t, "Hello from behind the tunnel.", "http://localhost:8000/")
 		},
 	},
-	// These two take a cluster to be run in.
 	{
 		name: "cert-manager",
 		args: []string{
 			"--set", "identity.source=certManager,identity.certManager.issuerRef.name=ca,allow.cn[0]=client,serviceMonitor.enabled=true",
 			"--set", "identity.certManager.uris[0]=spiffe://example.org/web,podDisruptionBudget.enabled=true,service.annotations.a=b",
+			"--set", "containers[0].name=hello,containers[0].image=sallyport-hello",
 		},
 		objects: "Certificate Deployment PodDisruptionBudget Service ServiceAccount ServiceMonitor",
+		try: func(t *testing.T, r *release) {
+			t.Helper()
+			r.curl(t, "Hello from behind the tunnel.", append(r.identity("client"), "https://localhost:8443/")...)
+		},
 	},
 	{
 		name: "spiffe",
 		args: []string{
-			"--set", "identity.source=spiffe,allow.uri[0]=spiffe://example.org/*,nodeSelector.a=b,priorityClassName=high,podLabels.c=d,imagePullSecrets[0].name=e",
+			"--set", "identity.source=spiffe,identity.spiffe.socket=socket,allow.uri[0]=" + clientID + ",containers[0].name=hello,containers[0].image=sallyport-hello",
+			"--set", "nodeSelector.a=b,priorityClassName=high,podLabels.c=d,imagePullSecrets[0].name=e",
 			"--set", "tolerations[0].key=x,topologySpreadConstraints[0].maxSkew=1,topologySpreadConstraints[0].topologyKey=z,topologySpreadConstraints[0].whenUnsatisfiable=DoNotSchedule",
 		},
 		objects: "Deployment Service ServiceAccount",
+		before: func(t *testing.T, r *release) {
+			t.Helper()
+			r.agent = strings.TrimPrefix(startAgent(t, r.pki, serverID).Address(), "unix://")
+			for _, path := range []string{filepath.Dir(r.agent), r.agent} {
+				if err := os.Chown(path, imageUser, imageUser); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+		try: func(t *testing.T, r *release) {
+			t.Helper()
+			r.ids["client"] = r.issue(t, "workload", devpki.Request{URIs: []string{clientID}})
+			r.curl(t, "Hello from behind the tunnel.", append(r.identity("client"), "--insecure", "https://localhost:8443/")...)
+		},
 	},
 }
 
@@ -199,9 +219,7 @@ func TestChart(t *testing.T) {
 				t.Errorf("%d kinds of objects, want %s", len(all), p.objects)
 			}
 			conform(t, known, text)
-			if p.try != nil {
-				newRelease(t, e, all["Deployment"].Spec.Template.Spec, name+"-sallyport").run(t, p)
-			}
+			newRelease(t, e, all["Deployment"].Spec.Template.Spec, name+"-sallyport").run(t, p)
 		})
 	}
 	t.Run("guide", func(t *testing.T) {
@@ -239,6 +257,7 @@ type release struct {
 	pod     pod
 	network string // the container whose network all share
 	ids     map[string]files
+	agent   string // the socket of a SPIFFE agent, if there is one
 }
 
 func newRelease(t *testing.T, e *engine, p pod, service string) *release {
@@ -310,7 +329,8 @@ func (r *release) run(t *testing.T, p preset) {
 		r.curl(t, "", "--insecure", fmt.Sprintf("%s://127.0.0.1:%d%s", strings.ToLower(get.Scheme), ports[get.Port], probe))
 	}
 	p.try(t, r)
-	if len(sidecar.Env) > 0 { // which say where the port is
+	// Whose port is not said, or has a certificate that is for no host, is not asked.
+	if len(sidecar.Env) > 0 && r.agent == "" {
 		r.engine.do(t, "exec", "sallyport", "/sallyport", "status")
 	}
 	if hook := sidecar.Lifecycle.PreStop.Exec.Command; hook != nil {
@@ -334,7 +354,11 @@ func (r *release) startSidecar(t *testing.T, c podContainer) {
 	args := []string{"--network", "container:" + r.network}
 	for _, mount := range c.VolumeMounts {
 		for _, volume := range r.pod.Volumes {
-			if volume.Name == mount.Name && volume.Secret.SecretName != "" {
+			switch {
+			case volume.Name != mount.Name:
+			case volume.CSI.Driver == "csi.spiffe.io":
+				args = append(args, "--volume", filepath.Dir(r.agent)+":"+mount.MountPath+":ro")
+			case volume.Secret.SecretName != "":
 				args = append(args, "--volume", readableDir(t, map[string]string{
 					"tls.crt": id.cert, "tls.key": id.key, "ca.crt": r.root, "token": token,
 				})+":"+mount.MountPath+":ro")

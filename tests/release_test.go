@@ -71,12 +71,14 @@ func TestRelease(t *testing.T) {
 		bom     = "sallyport-1.2.3-rc1-linux-amd64.cdx.json"
 		deb     = "sallyport_1.2.3~rc1-1_amd64.deb"
 		rpm     = "sallyport-1.2.3~rc1-1.x86_64.rpm"
+
+		chartArchive = "sallyport-chart-1.2.3-rc1.tgz"
 	)
 
 	t.Run("has everything", func(t *testing.T) {
 		sums := readText(t, filepath.Join(dir, "SHA256SUMS"))
 		for _, name := range []string{
-			archive, bom, deb, rpm, "sallyport-1.2.3-rc1-windows-amd64.zip", "sallyport-1.2.3-rc1-windows-amd64.cdx.json",
+			archive, bom, deb, rpm, chartArchive, "sallyport-1.2.3-rc1-windows-amd64.zip", "sallyport-1.2.3-rc1-windows-amd64.cdx.json",
 		} {
 			if !strings.Contains(sums, "  "+name+"\n") {
 				t.Errorf("no sum of %s:\n%s", name, sums)
@@ -134,6 +136,13 @@ func TestRelease(t *testing.T) {
 		}
 	})
 
+	t.Run("has a chart for this image", func(t *testing.T) {
+		text, err := helm(t, recent, "template", "x", filepath.Join(dir, chartArchive), "--set", "identity.secret.name=tls,allow.cn[0]=client")
+		if err != nil || !strings.Contains(text, `image: "sallyport:v1.2.3-rc1"`) || !strings.Contains(text, "helm.sh/chart: sallyport-1.2.3-rc1\n") {
+			t.Errorf("%v\n%s", err, text)
+		}
+	})
+
 	// Beside Debian's dpkg, rpm has a say of its own about what may be in a package.
 	for _, format := range []struct{ name, install, remove string }{
 		{"deb", "dpkg --install /package", "dpkg --remove sallyport"},
@@ -154,7 +163,7 @@ func TestRelease(t *testing.T) {
 				t.Errorf("%s is not among\n%s", strings.TrimSpace(line), first)
 			}
 		}
-		if strings.Count(second, "\n") != 4 {
+		if strings.Count(second, "\n") != 5 {
 			t.Errorf("not all has been compared:\n%s", second)
 		}
 	})
@@ -172,14 +181,14 @@ grep -q compdef /usr/share/zsh/*/_sallyport
 grep -q sallyport /usr/share/fish/vendor_completions.d/sallyport.fish
 systemd-analyze verify --man=no /usr/lib/systemd/system/sallyport@.service /usr/lib/systemd/system/sallyport.socket
 ls /usr/share/doc/sallyport/copyright /usr/share/doc/sallyport/examples/config.example.yaml
-echo mine >/etc/sallyport/web.args
+echo mine >/etc/sallyport/web.yaml
 `
 
 // removed is what is tried once it has gone.
 const removed = `
 ! [ -e /usr/bin/sallyport ]
 ! [ -e /usr/lib/systemd/system/sallyport@.service ]
-cat /etc/sallyport/web.args
+cat /etc/sallyport/web.yaml
 `
 
 // installs installs a package in a copy of this system, which the system's own files

@@ -4,7 +4,7 @@
 #	deploy/packages/release.sh DIR
 #
 # For each platform an archive and a list of what is in the binary (SBOM, in the
-# format of CycloneDX), packages for Debian and RPM, and the SHA-256 of all. The
+# format of CycloneDX), packages for Debian and RPM, the chart, and the SHA-256 of all. The
 # same commit gives the same bytes, whatever the machine, the path and the time. It
 # takes Go, git, jq, GNU tar, gzip and zip, and from the environment:
 #
@@ -71,12 +71,12 @@ bom() (
 			(.components[] | select(.type == "file") | .name) |= (split("/") | last)'
 )
 
-# archive NAME: packs the directory of that name.
-archive() {
+# pack NAME FILE: packs the directory of that name.
+pack() {
 	settle "$work/$1"
-	case $1 in
-	*windows*) (cd "$work" && find "$1" | sort | zip -X -q -@ "$dir/$1.zip") ;;
-	*) tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --format=ustar -cf - "$1" | gzip -9n >"$dir/$1.tar.gz" ;;
+	case $2 in
+	*.zip) (cd "$work" && find "$1" | sort | zip -X -q -@ "$dir/$2") ;;
+	*) tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --format=ustar -cf - "$1" | gzip -9n >"$dir/$2" ;;
 	esac
 }
 
@@ -112,12 +112,25 @@ for platform in $platforms; do
 	)
 	bom "$binary" >"$dir/$name.cdx.json"
 	cp LICENSE README.md CHANGELOG.md "$work/$name"
-	[ "$os" = windows ] || cp "$work"/man/* "$work/$name"
-	archive "$name"
+	if [ "$os" = windows ]; then
+		pack "$name" "$name.zip"
+	else
+		cp "$work"/man/* "$work/$name"
+		pack "$name" "$name.tar.gz"
+	fi
 	if [ "$os/$level" = linux/v1 ]; then
 		package "$arch" "$binary"
 	fi
 done
+
+# The chart, for the image of this version.
+case ${version#v} in
+[0-9]*.[0-9]*.[0-9]*) chart=${version#v} ;;
+*) chart=0.0.0-$version ;;
+esac
+cp -R deploy/helm/sallyport "$work/sallyport"
+sed -i -e "s/^version: .*/version: $chart/" -e "s/^appVersion: .*/appVersion: \"$version\"/" "$work/sallyport/Chart.yaml"
+pack sallyport "sallyport-chart-${version#v}.tgz"
 
 cd "$dir"
 sha256sum ./* | sed 's| \./| |' >"$work/SHA256SUMS"
