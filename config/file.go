@@ -59,6 +59,11 @@ func (d *draft) setFile(env func(string) (string, bool)) error {
 	if err != nil {
 		return fmt.Errorf("%s %q: %w", d.name("config"), d.configFile, errnoOf(err))
 	}
+	return d.setDocument(text, env)
+}
+
+// setDocument is setFile for what is in the file.
+func (d *draft) setDocument(text []byte, env func(string) (string, bool)) error {
 	root, at, err := parseDocument(text)
 	if err != nil {
 		return newFaults(d.configFile, []fault{{at, err.Error()}})

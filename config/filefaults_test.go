@@ -363,11 +363,16 @@ func FuzzFile(f *testing.F) {
 	}
 	env := environment("A=b", "CERTS=/certs")
 	f.Fuzz(func(t *testing.T, text string) {
-		path := writeFile(t, text)
-		command, err := Parse([]string{"run", "--config", path}, env, &strings.Builder{}, "v1.2.3")
+		const path = "f.yaml"
+		d := newDraft(findCommand("run"))
+		d.configFile = path
+		err := d.setDocument([]byte(text), env)
 		if err == nil {
-			for _, u := range command.(*Sidecar).Tunnels {
-				if u.Name == "" || u.Listen.IsZero() || u.Upstream.IsZero() && len(u.Routes) == 0 {
+			_, err = d.finish()
+		}
+		if err == nil {
+			for _, u := range d.sidecar.Tunnels {
+				if u.Name == "" || u.Listen.IsZero() || len(u.Upstream.Targets) == 0 {
 					t.Errorf("a tunnel without what it needs: %+v", u)
 				}
 			}
@@ -385,4 +390,37 @@ func FuzzFile(f *testing.F) {
 			}
 		}
 	})
+}
+
+func FuzzExpand(f *testing.F) {
+	for _, text := range []string{"", "${A}", "$${A}", "$$${", "a$b{c}", "${A"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		env := environment("A=1")
+		if got, err := expand(strings.ReplaceAll(text, "${", "$${"), env); err != nil || got != text {
+			t.Errorf("%q, once it is escaped, is %q, %v", text, got, err)
+		}
+		if got, err := expand(text, env); err != nil && (got != "" || strings.Contains(err.Error(), "\n")) {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	})
+}
+
+// BenchmarkFile reads 200 tunnels.
+func BenchmarkFile(b *testing.B) {
+	text := "defaults: {cert: a, key: b, cacert: c, idle-timeout: 5m}\ntunnels:\n"
+	for i := range 200 {
+		text += fmt.Sprintf("- name: t%d\n  mode: server\n  listen: :%d\n  target: localhost:8080\n  allow-cn: [a, b]\n", i, i+1000)
+	}
+	for b.Loop() {
+		d := newDraft(findCommand("run"))
+		d.configFile = "f.yaml"
+		if err := d.setDocument([]byte(text), environment()); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := d.finish(); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
