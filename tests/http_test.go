@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -91,6 +92,60 @@ func TestHTTPWithCurl(t *testing.T) {
 	}
 	server.waitLine(t, "opening pipe", "identity=client", "alpn=h2")
 	server.stop(t)
+}
+
+// TestRequestsComeFromWhereAPROXYHeaderSays has the address of a header told to the target.
+func TestRequestsComeFromWhereAPROXYHeaderSays(t *testing.T) {
+	t.Parallel()
+	address := reserve(t)
+	start(t, "server", "--protocol", "http", "--disable-tls", "--listen", address, "--target", serveHTTP(t, echoHTTP),
+		"--proxy-protocol-in", "127.0.0.1", "--status", "http://"+reserve(t))
+	c := dial(t, "tcp", address)
+	_, _ = io.WriteString(c, "PROXY TCP4 203.0.113.7 127.0.0.1 4711 80\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	response, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil || response.Header.Get("Seen-For") != "203.0.113.7" {
+		t.Error(response, err)
+	}
+	if got := statuses(t, address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); len(got) > 0 {
+		t.Errorf("a request without a header was answered: %v", got)
+	}
+}
+
+// TestRequestsAfterAReloadGoByTheNewIdentity has one client ask on one connection while the
+// identity of the tunnel's client changes: the kept connections are those of the old one.
+func TestRequestsAfterAReloadGoByTheNewIdentity(t *testing.T) {
+	t.Parallel()
+	tun := newTunnel(t, "tcp", serveHTTP(t, echoHTTP), "--protocol", "http", "--no-watch-files")
+	client := &http.Client{Transport: new(http.Transport)}
+	defer client.CloseIdleConnections()
+	serial := func() string {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+tun.address+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		if _, err := io.Copy(io.Discard, response.Body); err != nil {
+			t.Fatal(err)
+		}
+		hash, _, _ := strings.Cut(response.Header.Get("Seen-Cert"), ";")
+		return hash
+	}
+	first := serial()
+	if again := serial(); first == "" || again != first {
+		t.Errorf("the target was told of %q, and then of %q", first, again)
+	}
+	tun.pki.client(t) // in the place of the other
+	tun.client.signal(t, syscall.SIGHUP)
+	tun.client.waitLine(t, "msg=reloaded")
+	if second := serial(); second == "" || second == first {
+		t.Errorf("after the reload the target was told of %q, before it of %q", second, first)
+	}
+	tun.stop(t)
 }
 
 // TestWebSocketWithCurl has curl see the frames of a WebSocket as they come.
