@@ -499,6 +499,7 @@ func (d *draft) finishFile() error {
 	if len(f.faults) > 0 {
 		return newFaults(f.path, f.faults)
 	}
+	d.file = nil // the command is a part of d, and would keep it
 	return nil
 }
 
