@@ -37,6 +37,7 @@ func keepLog(t *testing.T) *rawLog {
 		log := new(bytes.Buffer)
 		l.mu.Lock()
 		l.open++
+		l.logs = append(l.logs, log)
 		l.mu.Unlock()
 		request, err := http.ReadRequest(bufio.NewReader(io.TeeReader(c, log)))
 		if err == nil {
@@ -48,7 +49,6 @@ func keepLog(t *testing.T) *rawLog {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.open--
-		l.logs = append(l.logs, log)
 	}).address
 	return l
 }
@@ -135,13 +135,13 @@ func requestLine(log string) (line string, whole bool, _ error) {
 
 // asked are the requests that the target was asked for as a whole. It fails the test
 // if what came could be read in another way.
-func (l *rawLog) asked(t *testing.T) []string {
+func (l *rawLog) asked(t *testing.T, sent string) []string {
 	t.Helper()
 	var asked []string
 	for _, log := range l.take(t) {
 		line, whole, err := requestLine(log)
 		if err != nil {
-			t.Errorf("the target got %q: %v", log, err)
+			t.Errorf("%s: the target got %q: %v", sent, log, err)
 		}
 		if whole {
 			asked = append(asked, strings.TrimSuffix(line, " HTTP/1.1"))
@@ -234,15 +234,13 @@ func TestRequestsHaveOneMeaning(t *testing.T) {
 		{"an upgrade that the target refuses", "GET /first HTTP/1.1\r\n" + host + "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n" + last, "200 200", two},
 		{"fields that would be dropped on the way", "GET /first HTTP/1.1\r\n" + host + "Connection: close, Host, Content-Length, X-Forwarded-For\r\nContent-Length: 0\r\n\r\n", "200", first},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			got := strings.Join(statuses(t, address, test.text), " ")
-			if !slices.Contains(strings.Split(test.answers, "|"), got) {
-				t.Errorf("answered %q, want %q", got, test.answers)
-			}
-			if asked := target.asked(t); !slices.Equal(asked, test.asked) {
-				t.Errorf("the target was asked for %q, want %q", asked, test.asked)
-			}
-		})
+		got := strings.Join(statuses(t, address, test.text), " ")
+		if !slices.Contains(strings.Split(test.answers, "|"), got) {
+			t.Errorf("%s: answered %q, want %q", test.name, got, test.answers)
+		}
+		if asked := target.asked(t, test.name); !slices.Equal(asked, test.asked) {
+			t.Errorf("%s: the target was asked for %q, want %q", test.name, asked, test.asked)
+		}
 	}
 }
 
@@ -250,11 +248,8 @@ func TestRequestsHaveOneMeaning(t *testing.T) {
 // of the answers until it is closed.
 func statuses(t *testing.T, address, text string) []string {
 	t.Helper()
-	c, err := net.Dial("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	bound(t, c)
+	c := dial(t, "tcp", address)
+	defer func() { _ = c.Close() }()
 	go func() { _, _ = io.WriteString(c, text) }() // it may be refused before all was read
 	var codes []string
 	in := bufio.NewReader(c)
@@ -308,34 +303,36 @@ func TestHTTP2RequestsHaveOneMeaning(t *testing.T) {
 		{"an unknown pseudo field", append(slices.Clone(usual), hpack.HeaderField{Name: ":x", Value: "b"}), nil},
 		{"a pseudo field behind others", append(append(slices.Clone(usual[:3]), hpack.HeaderField{Name: "x", Value: "y"}), usual[3]), nil},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			c, err := net.Dial("tcp", address)
-			if err != nil {
-				t.Fatal(err)
-			}
-			bound(t, c)
-			var block bytes.Buffer
-			encoder := hpack.NewEncoder(&block)
-			for _, f := range test.fields {
-				_ = encoder.WriteField(f)
-			}
-			_, _ = io.WriteString(c, http2.ClientPreface)
-			framer := http2.NewFramer(c, c)
-			_ = framer.WriteSettings()
-			_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true})
-			for { // until the stream is over
-				frame, err := framer.ReadFrame()
-				if err != nil {
-					break
-				}
-				h := frame.Header()
-				if h.StreamID == 1 && (h.Type == http2.FrameRSTStream || h.Flags.Has(http2.FlagDataEndStream)) || h.Type == http2.FrameGoAway {
-					break
-				}
-			}
-			if asked := target.asked(t); !slices.Equal(asked, test.asked) {
-				t.Errorf("the target was asked for %q, want %q", asked, test.asked)
-			}
-		})
+		sendHTTP2(t, address, test.fields)
+		if asked := target.asked(t, test.name); !slices.Equal(asked, test.asked) {
+			t.Errorf("%s: the target was asked for %q, want %q", test.name, asked, test.asked)
+		}
+	}
+}
+
+// sendHTTP2 sends the fields of a request on a connection of their own, and waits until
+// it was answered or refused.
+func sendHTTP2(t *testing.T, address string, fields []hpack.HeaderField) {
+	t.Helper()
+	c := dial(t, "tcp", address)
+	defer func() { _ = c.Close() }()
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	for _, f := range fields {
+		_ = encoder.WriteField(f)
+	}
+	_, _ = io.WriteString(c, http2.ClientPreface)
+	framer := http2.NewFramer(c, c)
+	_ = framer.WriteSettings()
+	_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true})
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			return
+		}
+		h := frame.Header()
+		if h.StreamID == 1 && (h.Type == http2.FrameRSTStream || h.Flags.Has(http2.FlagDataEndStream)) || h.Type == http2.FrameGoAway {
+			return
+		}
 	}
 }

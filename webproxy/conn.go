@@ -244,4 +244,4 @@ func (c *conn) shutLocked() {
 }
 
 // Addr is the local address of the connection.
-func (s *single) Addr() net.Addr { return s.Conn.LocalAddr() }
+func (s *single) Addr() net.Addr { return s.LocalAddr() }

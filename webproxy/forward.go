@@ -37,7 +37,7 @@ func (p *Proxy) forward(a *answer, e *exchange) {
 	if upgrade != "" {
 		transport = t.upgrades
 	}
-	response, err := transport.RoundTrip(out)
+	response, err := transport.RoundTrip(out) //nolint:bodyclose // it is, as answered
 	early.end()
 	if e.body != nil {
 		e.body.stall.end() // an answer may come before all was read

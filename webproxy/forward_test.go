@@ -677,7 +677,7 @@ func TestIDsOfRequests(t *testing.T) {
 		if !isSane(id) || !slices.Equal(seen, []string{id}) {
 			t.Errorf("%q: the client was told %q, the target %q", test.header, id, seen)
 		}
-		if kept := bytes.Contains([]byte(test.header), []byte(" "+id+"\r\n")); kept != test.kept {
+		if kept := strings.Contains(test.header, " "+id+"\r\n"); kept != test.kept {
 			t.Errorf("%q: became %q", test.header, id)
 		}
 	}

@@ -43,7 +43,7 @@ func start(t *testing.T, p *Proxy, handler http.HandlerFunc) *rig {
 	t.Cleanup(func() {
 		r.stop()
 		_ = server.Close()
-		<-served
+		_ = <-served // that it is closed
 	})
 	return r
 }
@@ -98,7 +98,7 @@ func (f faults) Write(line []byte) (int, error) {
 // stop ends the Proxy, and waits for all of it.
 func (r *rig) stop() {
 	r.drain()
-	r.Proxy.Close()
+	r.Close()
 	r.clients.Wait()
 }
 

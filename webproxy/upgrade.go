@@ -38,7 +38,7 @@ func (p *Proxy) upgrade(a *answer, e *exchange, response *http.Response, wanted 
 		e.Reason, e.Err = reasonClientGone, err
 		return
 	}
-	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered()) // what the client did not wait to send
+	early, _ := buffered.Peek(buffered.Reader.Buffered()) // what the client did not wait to send
 	p.splice(e, client, early, target)
 }
 
