@@ -181,7 +181,9 @@ func TestADrainThatTakesTooLongCutsWhatIsLeft(t *testing.T) {
 		t.Error("the connection is still there")
 	}
 	_ = client.Close()
-	<-served
+	if err := <-served; !errors.Is(err, ErrServerClosed) {
+		t.Errorf("Serve returned %v", err)
+	}
 }
 
 func TestWhatIsNotServedYetCanBeHandedOver(t *testing.T) {
@@ -205,7 +207,9 @@ func TestWhatIsNotServedYetCanBeHandedOver(t *testing.T) {
 	if err := next.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	<-served
+	if err := <-served; !errors.Is(err, ErrServerClosed) {
+		t.Errorf("Serve returned %v", err)
+	}
 	if err := next.HandOver(); !errors.Is(err, errNoHandOver) {
 		t.Errorf("after Shutdown: %v", err)
 	}

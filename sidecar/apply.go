@@ -130,7 +130,7 @@ func (f *fleet) prepare(ctx context.Context, p *plan) error {
 	for i, n := range p.fresh {
 		errs[i] = n.config.Origin.Locate(f.hinted(f.listenAnew(ctx, n, p)))
 	}
-	return errors.Join(append(errs, f.apart(p))...)
+	return errors.Join(errors.Join(errs...), f.apart(p))
 }
 
 // listenAnew opens the listener of a tunnel to come, unless there is one that it gets.

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"slices"
@@ -77,6 +78,8 @@ func TestALedgerCountsWhatCameBefore(t *testing.T) {
 	l.end(second)
 	want("both have", 0, 2, 12)
 	for range 2 {
-		<-served
+		if err := <-served; !errors.Is(err, proxy.ErrServerClosed) {
+			t.Errorf("Serve returned %v", err)
+		}
 	}
 }
