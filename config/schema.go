@@ -132,8 +132,18 @@ func modeSchema(mode Mode, own, other commandSet) object {
 func keyProperties(commands commandSet) object {
 	keys := make(object)
 	for i := range settings {
-		if s := &settings[i]; findKey(s.name, commands) == s {
+		s := &settings[i]
+		if s.commands&commands == 0 {
+			continue
+		}
+		switch key := findKey(s.name, commands); key {
+		case nil:
+		case s:
 			keys[s.name] = s.schema()
+		default: // what the key means in the other mode
+			both := s.schema()
+			both["description"] = fmt.Sprintf("server mode: %s; client mode: %s", inKeys(key.help), inKeys(s.help))
+			keys[s.name] = both
 		}
 	}
 	return keys
@@ -155,7 +165,13 @@ func (s *setting) schema() object {
 	if s.repeats {
 		one = object{"anyOf": []object{one, {"type": "array", "items": one}}}
 	}
-	one["description"] = s.description()
+	one["description"] = inKeys(s.help)
+	if s.initial != "" {
+		one["default"] = s.initial
+		if json.Valid([]byte(s.initial)) { // true, or a number
+			one["default"] = json.RawMessage(s.initial)
+		}
+	}
 	return one
 }
 
