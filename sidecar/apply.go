@@ -57,10 +57,10 @@ var errEnding = errors.New("the process is ending")
 func (f *fleet) apply(ctx context.Context, next *config.Sidecar) error {
 	p := f.plan(next)
 	if err := f.prepare(ctx, p); err != nil {
-		return errors.Join(err, p.drop())
+		return errors.Join(err, f.drop(p))
 	}
 	if err := f.commit(ctx, p); err != nil {
-		return errors.Join(err, p.drop())
+		return errors.Join(err, f.drop(p))
 	}
 	return nil
 }
@@ -176,11 +176,16 @@ func (f *fleet) apart(p *plan) error {
 }
 
 // drop lets go of what has come to nothing.
-func (p *plan) drop() error {
+func (f *fleet) drop(p *plan) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	var errs []error
 	for _, n := range p.fresh {
 		if n.tunnel != nil {
 			errs = append(errs, n.tunnel.close())
+		}
+		if l := f.ledgers[n.config.Name]; l != nil {
+			f.forget(n.config.Name, l)
 		}
 	}
 	return errors.Join(errs...)
@@ -204,10 +209,13 @@ func (f *fleet) commit(ctx context.Context, p *plan) error {
 		c := &p.config.Tunnels[i]
 		n := p.of(c)
 		if n == nil {
-			next = append(next, f.unchanged(c))
+			kept := f.unchanged(c)
+			kept.origin.Store(c.Origin)
+			next = append(next, kept)
 			continue
 		}
-		m := &member{fleet: f, config: n.config, ledger: f.ledgerOf(c.Name), tunnel: n.tunnel}
+		m := f.newMember(c, f.ledgerOf(c.Name))
+		m.tunnel = n.tunnel
 		if n.from != nil {
 			f.inherit(ctx, m, n)
 		}
@@ -220,7 +228,9 @@ func (f *fleet) commit(ctx context.Context, p *plan) error {
 		case gone && m.removed:
 			next = append(next, m)
 		case gone && m.tunnel != nil: // it is shown until its connections have ended
-			next = append(next, &member{fleet: f, config: m.config, ledger: m.ledger, tunnel: m.tunnel, removed: true})
+			last := f.newMember(m.config, m.ledger)
+			last.tunnel, last.removed = m.tunnel, true
+			next = append(next, last)
 		}
 	}
 	f.roster.Store(&next)
@@ -281,7 +291,7 @@ func (f *fleet) inherit(ctx context.Context, m *member, n *fresh) {
 		return
 	}
 	if err := m.tunnel.listen(ctx, nil); err != nil {
-		m.fault = m.config.Origin.Locate(errors.Join(err, m.tunnel.close()))
+		m.fault = m.locate(errors.Join(err, m.tunnel.close()))
 		m.tunnel = nil
 		f.log.Error("a tunnel does not start; it is tried again", "tunnel", m.name(), "error", m.fault)
 	}

@@ -136,12 +136,12 @@ func (f *fleet) load(ctx context.Context) error {
 	members := make([]*member, len(f.config.Tunnels))
 	for i := range members {
 		c := &f.config.Tunnels[i]
-		members[i] = &member{fleet: f, config: c, ledger: f.ledgerOf(c.Name)}
+		members[i] = f.newMember(c, f.ledgerOf(c.Name))
 	}
 	each(len(members), func(i int) {
 		m := members[i]
 		m.tunnel, m.fault = f.build(ctx, m.config, m.ledger)
-		m.fault = m.config.Origin.Locate(m.fault)
+		m.fault = m.locate(m.fault)
 	})
 	f.roster.Store(&members)
 	for _, m := range members {
@@ -165,7 +165,7 @@ func (f *fleet) listen(ctx context.Context, activation *socket.Activation) ([]pl
 				continue
 			}
 		}
-		m.fault = m.config.Origin.Locate(errors.Join(err, m.tunnel.close()))
+		m.fault = m.locate(errors.Join(err, m.tunnel.close()))
 		m.tunnel = nil
 		m.measure(f.metrics)
 	}
@@ -243,9 +243,10 @@ func (f *fleet) lost(m *member, err error) {
 	if f.closed || i < 0 || !m.accepts() {
 		return
 	}
-	err = m.config.Origin.Locate(err)
+	err = m.locate(err)
 	f.log.Error("a tunnel has failed; it is tried again", "tunnel", m.name(), "error", err)
-	heir := &member{fleet: f, config: m.config, ledger: m.ledger, fault: err}
+	heir := f.newMember(m.config, m.ledger)
+	heir.fault = err
 	f.replace(m, heir)
 	f.release(m)
 	f.running.Go(func() {
@@ -260,6 +261,7 @@ func (f *fleet) lost(m *member, err error) {
 func (f *fleet) replace(m, heir *member) {
 	next := slices.Clone(f.members())
 	next[slices.Index(next, m)] = heir
+	heir.origin.Store(m.origin.Load())
 	f.roster.Store(&next)
 	heir.measure(f.metrics)
 }
@@ -268,12 +270,12 @@ func (f *fleet) replace(m, heir *member) {
 func (f *fleet) retry(ctx context.Context, m *member) error {
 	t, err := f.build(ctx, m.config, m.ledger)
 	if err != nil {
-		m.failed(m.config.Origin.Locate(err))
+		m.failed(m.locate(err))
 		return err
 	}
 	if err := f.admit(ctx, m, t); err != nil {
 		err = errors.Join(err, t.close())
-		m.failed(m.config.Origin.Locate(err))
+		m.failed(m.locate(err))
 		return err
 	}
 	return nil
@@ -301,7 +303,8 @@ func (f *fleet) admit(ctx context.Context, m *member, t *tunnel) error {
 	if err := distinct(places); err != nil {
 		return err
 	}
-	heir := &member{fleet: f, config: m.config, ledger: m.ledger, tunnel: t}
+	heir := f.newMember(m.config, m.ledger)
+	heir.tunnel = t
 	f.replace(m, heir)
 	f.serve(heir)
 	return nil

@@ -21,9 +21,21 @@ type member struct {
 	draining atomic.Bool // it was asked to accept no more connections
 	unwatch  func()      // ends the watch over its files; nil before it starts
 
+	origin atomic.Pointer[config.Origin] // where it stands in the file by now
+
 	mu    sync.Mutex
 	fault error // why it does not run
 }
+
+// newMember makes a member that does not run.
+func (f *fleet) newMember(c *config.Tunnel, l *ledger) *member {
+	m := &member{fleet: f, config: c, ledger: l}
+	m.origin.Store(c.Origin)
+	return m
+}
+
+// locate says where in the file that stands which an error is about.
+func (m *member) locate(err error) error { return m.origin.Load().Locate(err) }
 
 // name is unique among members.
 func (m *member) name() string { return m.config.Name }

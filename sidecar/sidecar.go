@@ -190,7 +190,7 @@ func (s *Sidecar) parts() []part {
 // locate says where in the file that stands which an error of a part is about.
 func (s *Sidecar) locate(p part, err error) error {
 	if m, ok := p.(*member); ok {
-		return m.config.Origin.Locate(err)
+		return m.locate(err)
 	}
 	if p != part(s.file) && s.config.File != nil {
 		return s.config.File.Origin.Locate(err)

@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"crypto/tls"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -189,5 +190,37 @@ func TestTheFileIsWatched(t *testing.T) {
 	m.write(t, one("web", after, target))
 	m.waitLine(t, "msg=reloaded")
 	m.visit(t, after)
+	m.stop(t)
+}
+
+// TestTheStatusPortShowsTheCertificateOfTheFirstTunnel, of those that there are by now.
+func TestTheStatusPortShowsTheCertificateOfTheFirstTunnel(t *testing.T) {
+	t.Parallel()
+	m := newMany(t)
+	target, at := serve(t, "tcp", echo).address, reserve(t)
+	tunnel := func(name string) string {
+		id := m.pki.issue(t, name, devpki.Request{CommonName: name, DNSNames: []string{"localhost"}, IPs: loopback})
+		return one(name, reserve(t), target, "cert: "+id.cert, "key: "+id.key)
+	}
+	a, b, broken := tunnel("a"), tunnel("b"), one("broken", reserve(t), target, "cert: "+m.pki.dir+"/none.pem")
+	m.write(t, broken, a, b)
+	m.process = startUnready(t, nil, "run", "--config", m.config, "--status", at)
+	m.waitLine(t, "status port listening")
+	shown := func() string {
+		conn, err := tls.Dial("tcp", at, &tls.Config{RootCAs: m.pki.Pool(), ServerName: "localhost"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		return conn.ConnectionState().PeerCertificates[0].Subject.CommonName
+	}
+	if name := shown(); name != "a" {
+		t.Errorf("it shows the certificate of %s, want a", name)
+	}
+	m.write(t, b)
+	m.reload(t)
+	if name := shown(); name != "b" {
+		t.Errorf("with b alone it shows the certificate of %s", name)
+	}
 	m.stop(t)
 }
