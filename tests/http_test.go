@@ -148,6 +148,55 @@ func TestRequestsAfterAReloadGoByTheNewIdentity(t *testing.T) {
 	tun.stop(t)
 }
 
+// TestTargetsThatFailAreAnsweredFor has each of them answered with the id of the request, which
+// the log has too, and nobody wait.
+func TestTargetsThatFailAreAnsweredFor(t *testing.T) {
+	t.Parallel()
+	p, stranger := newPKI(t), newPKI(t)
+	silent := serve(t, "tcp", func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }).address
+	closing := serve(t, "tcp", func(net.Conn) {}).address
+	stranded := reserve(t)
+	startServer(t, stranger, stranded, closing, "--disable-authentication", "--protocol", "http")
+	for _, test := range []struct {
+		name, target string
+		client       bool // mode
+		code         int
+		reason       string
+	}{
+		{"nobody listens", reserve(t), false, http.StatusBadGateway, "connection_refused"},
+		{"it closes the connection", closing, false, http.StatusBadGateway, "bad_response"},
+		{"it says nothing", silent, false, http.StatusGatewayTimeout, "response_timeout"},
+		{"it never shakes hands", silent, true, http.StatusGatewayTimeout, "timeout"},
+		{"it speaks no TLS", serveHTTP(t, echoHTTP), true, http.StatusBadGateway, "not_tls"},
+		{"its CA is unknown", stranded, true, http.StatusBadGateway, "unknown_ca"},
+	} {
+		address := reserve(t)
+		flags := []string{"--protocol", "http", "--http-response-timeout", "500ms", "--connect-timeout", "2s"}
+		var process *process
+		if test.client {
+			process = startClient(t, p, address, test.target, flags...)
+		} else {
+			process = start(t, append(flags, "server", "--disable-tls", "--listen", address, "--target", test.target, "--status", "http://"+reserve(t))...)
+		}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+address+"/", strings.NewReader("body"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Close = true
+		request.Header.Set("X-Request-Id", "try-1")
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err != nil || response.StatusCode != test.code || response.Header.Get("X-Request-Id") != "try-1" || !strings.Contains(string(body), "request try-1") {
+			t.Errorf("%s: %s %v %q %v", test.name, response.Status, response.Header, body, err)
+		}
+		process.waitLine(t, "request failed", "request_id=try-1", "reason="+test.reason)
+	}
+}
+
 // TestWebSocketWithCurl has curl see the frames of a WebSocket as they come.
 func TestWebSocketWithCurl(t *testing.T) {
 	t.Parallel()
