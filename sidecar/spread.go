@@ -1,7 +1,6 @@
 package sidecar
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -93,11 +92,13 @@ func together(a, b *metrics.Target) metrics.Target {
 		Ejected:   a.Ejected || b.Ejected,
 		Open:      a.Open + b.Open,
 		Total:     a.Total + b.Total,
-		Failures:  maps.Clone(a.Failures),
+		Failures:  make(map[string]int64),
 		Ejections: a.Ejections + b.Ejections,
 	}
-	for reason, n := range b.Failures {
-		sum.Failures[reason] += n
+	for _, failures := range []map[string]int64{a.Failures, b.Failures} {
+		for reason, n := range failures {
+			sum.Failures[reason] += n
+		}
 	}
 	return sum
 }

@@ -5,10 +5,13 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -151,6 +154,9 @@ func TestOneOfThreeTargetsMayGo(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"server", "client"} {
 		for _, health := range []bool{false, true} {
+			if !full() && health != (mode == "client") {
+				continue // make test-full runs all four, and more connections
+			}
 			t.Run(fmt.Sprintf("%s checked %t", mode, health), func(t *testing.T) {
 				t.Parallel()
 				pki, listen := newPKI(t), reserve(t)
@@ -198,10 +204,14 @@ func TestOneOfThreeTargetsMayGo(t *testing.T) {
 				if errs := tunnel.failures(gone); len(errs) > 0 {
 					t.Errorf("%d of %d connections failed, the first with: %v", len(errs), tunnel.done.Load(), errs[0])
 				}
-				shares := sharesOf(t, p, once, 1000, targets...)
+				n := 300
+				if full() {
+					n = 1000
+				}
+				shares := sharesOf(t, p, once, int64(n), targets...)
 				for _, share := range shares {
-					if math.Abs(float64(share)-1000.0/3) > 100.0/3 {
-						t.Errorf("of 1000 connections the targets got %v, want a third each", shares)
+					if third := float64(n) / 3; math.Abs(float64(share)-third) > third/10 {
+						t.Errorf("of %d connections the targets got %v, want a third each, give or take a tenth", n, shares)
 					}
 				}
 				p.stop(t)
@@ -481,4 +491,110 @@ func TestPostgresMayBeOneOfSeveral(t *testing.T) {
 		t.Errorf("%v connections, want 3", n)
 	}
 	client.stop(t)
+}
+
+// TestRoutesMayShareTargets: each spreads its own connections, and the metrics tell of a target once.
+func TestRoutesMayShareTargets(t *testing.T) {
+	t.Parallel()
+	pki, listen := newPKI(t), reserve(t)
+	id, one, other := pki.server(t), serveLone(t, echo), serveLone(t, echo)
+	file := filepath.Join(t.TempDir(), "sallyport.yaml")
+	writeFile(t, file, fmt.Appendf(nil, `
+tunnels:
+- name: web
+  mode: server
+  listen: %s
+  target: [%s, '%s;weight=2']
+  cert: %s
+  key: %s
+  cacert: %s
+  allow-all: true
+  routes:
+  - {name: spare, server-name: spare.test, balance: first}
+  - {name: alone, server-name: alone.test, target: '%s'}
+`, listen, one.address, other.address, id.cert, id.key, pki.root, one.address))
+	p := startUnready(t, nil, "run", "--config", file, "--status", "http://"+reserve(t))
+	p.waitReady(t)
+	ask := func(name string, n int) {
+		t.Helper()
+		config := pki.clientConfig(pki.client(t))
+		config.ServerName, config.InsecureSkipVerify = name, true // the certificate is for localhost
+		for range n {
+			if err := attempt(t, listen, config); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	ask("localhost", 6)  // two, and four
+	ask("spare.test", 3) // all for the first
+	ask("alone.test", 5) // by a route that has no choice
+	for address, want := range map[string]float64{one.address: 2 + 3, other.address: 4} {
+		if n := metricOf(t, p, fmt.Sprintf("sallyport_target_connections_total{target=%q,tunnel=\"web\"}", address)); n != want {
+			t.Errorf("%s: %v connections, want %v", address, n, want)
+		}
+	}
+	var report struct {
+		Tunnels []struct {
+			Targets []struct {
+				Route, Target string
+				Connections   struct{ Total int }
+			}
+		}
+	}
+	if code := p.status.getJSON(t, "/_status", &report); code != http.StatusOK {
+		t.Errorf("/_status: %d", code)
+	}
+	told := map[string]int{}
+	for _, target := range report.Tunnels[0].Targets {
+		told[target.Route+" "+target.Target] = target.Connections.Total
+	}
+	want := map[string]int{"default " + one.address: 2, "default " + other.address: 4, "spare " + one.address: 3, "spare " + other.address: 0}
+	if !maps.Equal(told, want) {
+		t.Errorf("/_status has %v, want %v", told, want)
+	}
+	p.stop(t)
+}
+
+// TestRequestsGoToWhicheverTargetIsUp, and are answered with 502 while none is.
+func TestRequestsGoToWhicheverTargetIsUp(t *testing.T) {
+	t.Parallel()
+	pki, listen := newPKI(t), reserve(t)
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }))
+	t.Cleanup(service.Close)
+	p := startServer(t, pki, listen, reserve(t), "--target", service.Listener.Addr().String(), "--allow-all", "--protocol", "http")
+	transport := &http.Transport{TLSClientConfig: pki.clientConfig(pki.client(t)), ForceAttemptHTTP2: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	get := func() (int, string) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+listen+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := transport.RoundTrip(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, string(body)
+	}
+	for range 4 {
+		if code, body := get(); code != http.StatusOK || body != "hello" {
+			t.Errorf("%d %q", code, body)
+		}
+	}
+	if n := targetMetric(t, p, "connections_open", service.Listener.Addr().String()); n < 1 {
+		t.Errorf("%v connections are open to the target that serves", n)
+	}
+	service.Close()
+	eventually(t, "an answer that nobody is there", func() bool { code, _ := get(); return code == http.StatusBadGateway })
+	p.waitLine(t, "reason=no_target_up")
+	eventually(t, "connections that are closed count no more", func() bool {
+		return targetMetric(t, p, "connections_open", service.Listener.Addr().String()) == 0
+	})
+	transport.CloseIdleConnections()
+	p.stop(t)
 }

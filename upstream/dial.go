@@ -48,12 +48,13 @@ func (g *Group) Dial(ctx context.Context, over func(ctx context.Context, target 
 	}
 }
 
-// await waits until every name was looked up once.
+// await waits until there is a member, or every name was looked up once.
 func (g *Group) await(ctx context.Context) error {
-	select {
-	case <-g.ready:
+	g.mu.Lock()
+	known := len(g.members) > 0
+	g.mu.Unlock()
+	if known {
 		return nil
-	default:
 	}
 	select {
 	case <-g.ready:

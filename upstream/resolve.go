@@ -40,7 +40,7 @@ func (g *Group) follow(target int) {
 
 // lookUp finds the addresses of a target's name, each once.
 func (g *Group) lookUp(target int) ([]netip.Addr, error) {
-	ctx, cancel := context.WithTimeout(g.ctx, g.options.HealthTimeout)
+	ctx, cancel := context.WithTimeout(g.ctx, lookupTimeout)
 	defer cancel()
 	found, err := g.options.Targets[target].Lookup(ctx)
 	var addresses []netip.Addr

@@ -57,7 +57,7 @@ type Options struct {
 	// nothing.
 	HealthInterval time.Duration
 
-	// HealthTimeout bounds a health check, and the lookup of a name. Zero or less is 5 seconds.
+	// HealthTimeout bounds a health check. Zero or less is 5 seconds.
 	HealthTimeout time.Duration
 
 	// SlowStart is how long a member that was away gets less than its share, at first a tenth of it. Zero or less is no time.
@@ -96,6 +96,7 @@ type Target struct {
 const (
 	defaultResolveInterval = 30 * time.Second
 	defaultHealthTimeout   = 5 * time.Second
+	lookupTimeout          = 10 * time.Second
 	maxAddresses           = 256 // of a name: DNS may say anything
 )
 
