@@ -44,7 +44,16 @@ type health struct {
 	BackendOK      bool   `json:"backend_ok"`
 	BackendStatus  string `json:"backend_status"`
 	BackendError   string `json:"backend_error"`
-	Targets        []struct {
+	Routes         []struct {
+		Name           string   `json:"name"`
+		ServerNames    []string `json:"server_names"`
+		ForwardAddress string   `json:"forward_address"`
+		Connections    struct {
+			Open  int64 `json:"open"`
+			Total int64 `json:"total"`
+		} `json:"connections"`
+	} `json:"routes"`
+	Targets []struct {
 		Route         string `json:"route"`
 		Target        string `json:"target"`
 		Weight        int    `json:"weight"`

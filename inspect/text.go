@@ -136,7 +136,9 @@ func (t tunnel) text(style style, now time.Time, many bool) string {
 	}
 	rows.add("mode", printable(t.Mode))
 	rows.add("listener", printable(t.ListenAddress))
-	rows.add("target", printable(t.ForwardAddress))
+	if t.ForwardAddress != "" || len(t.Routes) == 0 {
+		rows.add("target", printable(t.ForwardAddress))
+	}
 	if t.fault != "" {
 		return rows.String() // nobody has asked its backend
 	}
@@ -148,7 +150,7 @@ func (t tunnel) text(style style, now time.Time, many bool) string {
 	if t.Connections != nil && many { // of one it was told
 		rows.add("connections", fmt.Sprintf("%d open, %d accepted", t.Connections.Open, t.Connections.Total))
 	}
-	told := rows.String() + t.targets(style)
+	told := rows.String() + t.routes(style) + t.targets(style)
 	if len(t.Certificates) == 0 {
 		return told
 	}
@@ -164,6 +166,23 @@ func (t tunnel) text(style style, now time.Time, many bool) string {
 		})
 	}
 	return told + table("  ", grid)
+}
+
+// routes is the table of what clients are told apart by, if they are.
+func (t tunnel) routes(style style) string {
+	if len(t.Routes) == 0 {
+		return ""
+	}
+	grid := [][]cell{heads(style, "ROUTE", "OPEN", "MADE", "TARGET", "NAMES")}
+	for _, r := range t.Routes {
+		grid = append(grid, []cell{
+			{text: printable(r.Name)},
+			{text: strconv.FormatInt(r.Connections.Open, 10), right: true},
+			{text: strconv.FormatInt(r.Connections.Total, 10), right: true},
+			{text: printable(r.ForwardAddress)}, {text: printable(cmp.Or(strings.Join(r.ServerNames, ", "), "all others"))},
+		})
+	}
+	return table("  ", grid)
 }
 
 // targets is the table of those that connections are spread over, if they are.

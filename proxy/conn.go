@@ -226,9 +226,9 @@ func (c *conn) observeDial(took time.Duration) {
 
 // open announces that forwarding begins.
 func (c *conn) open() {
-	if c.route != nil {
-		c.route.total.Add(1)
-		c.route.open.Add(1)
+	if traffic := c.traffic(); traffic != nil {
+		traffic.total.Add(1)
+		traffic.open.Add(1)
 	}
 	if opened := c.server.Observer.Opened; opened != nil {
 		identity := ""
@@ -245,8 +245,8 @@ func (c *conn) open() {
 // fail ends a connection that did not come to be forwarded.
 func (c *conn) fail(stage string, err error) {
 	reason := c.end(reasonOf(err))
-	if c.route != nil {
-		c.route.failed.Add(1)
+	if traffic := c.traffic(); traffic != nil {
+		traffic.failed.Add(1)
 	}
 	if failed := c.server.Observer.Failed; failed != nil {
 		failed(stage, reason)
@@ -290,8 +290,8 @@ func (c *conn) finish() {
 	reason := cmp.Or(c.reason, c.remark, reasonEOF)
 	c.mu.Unlock()
 
-	if opened && c.route != nil {
-		c.route.open.Add(-1)
+	if traffic := c.traffic(); opened && traffic != nil {
+		traffic.open.Add(-1)
 	}
 	lifetime := time.Since(c.accepted)
 	if closed := c.server.Observer.Closed; closed != nil {

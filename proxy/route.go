@@ -11,21 +11,33 @@ import (
 	"sallyport/internal/peertext"
 )
 
-// Route is where those connections of a Server go whose clients asked for certain names. Name and Dial must not change once it is
-// in use.
+// Route is where those connections of a Server go whose clients asked for certain names. It must not change once it is in use.
 type Route struct {
 	Name string // as the log and Connections have it
 
 	// Dial takes the place of Server.Dial. Required.
 	Dial func(context.Context) (net.Conn, error)
 
-	open, total, failed atomic.Int64
+	// Traffic counts its connections. Nil counts none.
+	Traffic *Traffic
 }
 
-// Counts returns how many connections are forwarded by the route now, how many were so far, and how many came to nothing, be it
-// in the handshake or on the way to the target.
-func (r *Route) Counts() (open, total, failed int64) {
-	return r.open.Load(), r.total.Load(), r.failed.Load()
+// Traffic counts the connections of a route, or of several that follow one another under one name. The zero value has counted
+// none. It is safe for concurrent use.
+type Traffic struct{ open, total, failed atomic.Int64 }
+
+// Counts returns how many connections are forwarded now, how many were so far, and how many came to nothing, be it in the
+// handshake or on the way to the target.
+func (t *Traffic) Counts() (open, total, failed int64) {
+	return t.open.Load(), t.total.Load(), t.failed.Load()
+}
+
+// traffic counts the connection, if it goes by a route that is counted; else it is nil.
+func (c *conn) traffic() *Traffic {
+	if c.route == nil {
+		return nil
+	}
+	return c.route.Traffic
 }
 
 // routed finds the route of a client that was let in. What it comes for may be its handshake alone.

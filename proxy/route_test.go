@@ -16,8 +16,8 @@ func routed(t *testing.T, certs *pki) (*rig, map[string]*Route) {
 	t.Helper()
 	config := certs.serverConfig()
 	routes := map[string]*Route{
-		"a.test": {Name: "a"},
-		"b.test": {Name: "b", Dial: func(context.Context) (net.Conn, error) { return nil, errors.New("nobody is there") }},
+		"a.test": {Name: "a", Traffic: new(Traffic)},
+		"b.test": {Name: "b", Traffic: new(Traffic), Dial: func(context.Context) (net.Conn, error) { return nil, errors.New("nobody is there") }},
 	}
 	nobody := &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil }}
 	s := &Server{
@@ -63,7 +63,7 @@ func TestAConnectionGoesWhereItsNameLeads(t *testing.T) {
 		if shown := r.Connections(); len(shown) != 1 || shown[0].Route != "a" || shown[0].State != StateOpen {
 			t.Errorf("connections: %+v", shown)
 		}
-		if open, total, failed := routes["a.test"].Counts(); open != 1 || total != 1 || failed != 0 {
+		if open, total, failed := routes["a.test"].Traffic.Counts(); open != 1 || total != 1 || failed != 0 {
 			t.Errorf("a has %d open, %d, %d failed", open, total, failed)
 		}
 		closeAll(client, target)
@@ -77,7 +77,7 @@ func TestAConnectionGoesWhereItsNameLeads(t *testing.T) {
 			t.Error(err)
 		}
 		for name, want := range map[string][3]int64{"a.test": {0, 1, 0}, "b.test": {0, 0, 1}} {
-			if open, total, failed := routes[name].Counts(); [3]int64{open, total, failed} != want {
+			if open, total, failed := routes[name].Traffic.Counts(); [3]int64{open, total, failed} != want {
 				t.Errorf("%s has %d open, %d, %d failed; want %v", name, open, total, failed, want)
 			}
 		}
@@ -153,7 +153,7 @@ func TestADenialIsThatOfItsRoute(t *testing.T) {
 		if err := r.stop(t, time.Minute); err != nil {
 			t.Error(err)
 		}
-		if _, total, failed := routes["b.test"].Counts(); total != 0 || failed != 1 {
+		if _, total, failed := routes["b.test"].Traffic.Counts(); total != 0 || failed != 1 {
 			t.Errorf("b has %d, %d failed", total, failed)
 		}
 		if log := r.log.String(); !strings.Contains(log, "route=b") {

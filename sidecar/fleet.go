@@ -111,6 +111,9 @@ func (f *fleet) build(ctx context.Context, c *config.Tunnel, l *ledger) (*tunnel
 		return nil, err
 	}
 	t.server.LastID = &l.lastID
+	for _, r := range t.routes.each() {
+		r.forward.Traffic = l.traffic(r.name)
+	}
 	return t, nil
 }
 

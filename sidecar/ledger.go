@@ -17,6 +17,20 @@ type ledger struct {
 	mu             sync.Mutex
 	servers        []*proxy.Server // those that accept connections, or have some left
 	total, in, out int64           // of those that are no more
+	byRoute        map[string]*proxy.Traffic
+}
+
+// traffic is what goes by the routes of one name.
+func (l *ledger) traffic(route string) *proxy.Traffic {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.byRoute == nil {
+		l.byRoute = make(map[string]*proxy.Traffic)
+	}
+	if l.byRoute[route] == nil {
+		l.byRoute[route] = new(proxy.Traffic)
+	}
+	return l.byRoute[route]
 }
 
 // add has a server count too.

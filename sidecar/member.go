@@ -111,6 +111,9 @@ func (m *member) report() status.Tunnel {
 	}
 	if m.tunnel != nil {
 		told.Check, told.Certificates = m.tunnel.check, m.tunnel.shownCertificates
+		if m.tunnel.routes != nil {
+			told.Routes = m.tunnel.shownRoutes
+		}
 		if spreads(m.config) {
 			told.Targets = m.tunnel.shownTargets
 		}

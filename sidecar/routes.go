@@ -17,6 +17,7 @@ import (
 	"sallyport/metrics"
 	"sallyport/policy"
 	"sallyport/proxy"
+	"sallyport/status"
 )
 
 // routes are what a tunnel does with its clients by the server name that they ask for. Nil is none: all are served alike.
@@ -29,6 +30,7 @@ type routes struct {
 // route is a route of a tunnel, put together.
 type route struct {
 	name    string
+	names   []string           // that clients ask for; none: all that no other route has
 	config  *config.Tunnel     // what a tunnel would be that served its clients alone
 	source  *certloader.Source // of the identity; the tunnel's, if the route has none of its own
 	trust   *certloader.Source // whom it trusts, likewise
@@ -144,7 +146,7 @@ func (t *tunnel) loadRoute(ctx context.Context, c *config.Route, gate *proxy.Gat
 		return nil, errors.Join(err, closeAll(own))
 	}
 	r := t.newRoute(c.Name, &c.Tunnel, source, trust, asked, to)
-	r.own = own
+	r.own, r.names = own, c.ServerNames
 	return r, nil
 }
 
@@ -324,7 +326,17 @@ func strangeNames(names []string, certs []*x509.Certificate) []string {
 func (r *routes) measured() []metrics.Route {
 	var measured []metrics.Route
 	for _, one := range r.each() {
-		measured = append(measured, metrics.Route{Name: one.name, Counts: one.forward.Counts})
+		measured = append(measured, metrics.Route{Name: one.name, Counts: one.forward.Traffic.Counts})
 	}
 	return measured
+}
+
+// shownRoutes are the tunnel's routes, for the status port.
+func (t *tunnel) shownRoutes() []status.Route {
+	var shown []status.Route
+	for _, r := range t.routes.each() {
+		open, total, _ := r.forward.Traffic.Counts()
+		shown = append(shown, status.Route{Name: r.name, ServerNames: r.names, Forward: r.config.Upstream.String(), Open: open, Total: total})
+	}
+	return shown
 }

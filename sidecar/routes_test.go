@@ -283,7 +283,7 @@ func TestARoutesOwnListDecidesWhoIsParted(t *testing.T) {
 	if _, err := io.WriteString(stays, "still here"); err != nil {
 		t.Error(err)
 	}
-	if open, _, _ := (*r.sidecar.fleet.roster.Load())[0].tunnel.routes.all[0].forward.Counts(); open != 1 {
+	if open, _, _ := (*r.sidecar.fleet.roster.Load())[0].tunnel.routes.all[0].forward.Traffic.Counts(); open != 1 {
 		t.Errorf("%d connections by the other route are open", open)
 	}
 }

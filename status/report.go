@@ -44,9 +44,18 @@ type health struct {
 	BackendOK      bool          `json:"backend_ok"`
 	BackendStatus  string        `json:"backend_status"`
 	BackendError   string        `json:"backend_error,omitempty"`
+	Routes         []route       `json:"routes,omitempty"`
 	Targets        []target      `json:"targets,omitempty"`
 	Connections    *connections  `json:"connections,omitempty"`
 	Certificates   []Certificate `json:"certificates,omitempty"`
+}
+
+// route is one of several routes of a tunnel.
+type route struct {
+	Name           string      `json:"name"`
+	ServerNames    []string    `json:"server_names,omitempty"`
+	ForwardAddress string      `json:"forward_address"`
+	Connections    connections `json:"connections"`
 }
 
 // target is one of several targets of a tunnel.
@@ -148,6 +157,11 @@ func (t Tunnel) health(now time.Time, moment moment, backend error) health {
 	}
 	if backend != nil {
 		h.BackendError = backend.Error()
+	}
+	if t.Routes != nil {
+		for _, r := range t.Routes() {
+			h.Routes = append(h.Routes, route{r.Name, r.ServerNames, r.Forward, connections{r.Open, r.Total}})
+		}
 	}
 	if t.Targets != nil {
 		for _, one := range t.Targets() {

@@ -285,6 +285,31 @@ func TestStatusOfSeveralTargets(t *testing.T) {
 	}
 }
 
+func TestStatusOfRoutes(t *testing.T) {
+	t.Parallel()
+	_, dial, _ := listen(t)
+	state := NewState()
+	state.Listening()
+	_, got := askStatus(t, served(t, Options{State: state, Tunnels: these(Tunnel{
+		Name: "web", Check: dialing(t, dial),
+		Routes: func() []Route {
+			return []Route{
+				{Name: "shop", ServerNames: []string{"shop.test", "*.shop.test"}, Forward: "a:1", Open: 1, Total: 2},
+				{Name: "default", Forward: "b:1"},
+			}
+		},
+	})}))
+	want := []any{
+		map[string]any{
+			"name": "shop", "server_names": []any{"shop.test", "*.shop.test"}, "forward_address": "a:1", "connections": map[string]any{"open": 1.0, "total": 2.0},
+		},
+		map[string]any{"name": "default", "forward_address": "b:1", "connections": map[string]any{"open": 0.0, "total": 0.0}},
+	}
+	if diff := cmp.Diff(want, got["routes"]); diff != "" {
+		t.Errorf("routes -want +got:\n%s", diff)
+	}
+}
+
 func TestStatusOfManyTunnels(t *testing.T) {
 	t.Parallel()
 	_, dial, _ := listen(t)

@@ -93,6 +93,10 @@ type Tunnel struct {
 	Listen  string // address that accepts connections
 	Forward string // address that they are forwarded to; of several, all
 
+	// Routes are what clients are told apart by. It is nil where they all go one
+	// way.
+	Routes func() []Route
+
 	// Targets are those that connections are spread over. It is nil where there
 	// is one, of which Check tells all.
 	Targets func() []Target
@@ -132,6 +136,14 @@ type Target struct {
 	Ejected bool  // it gets no connections for a moment, because one failed
 	Open    int   // connections in hand
 	Total   int64 // connections that were made
+}
+
+// Route is a way on which some of a tunnel's connections go.
+type Route struct {
+	Name        string
+	ServerNames []string // that clients ask for; none: all that no other route has
+	Forward     string   // address that they are forwarded to
+	Open, Total int64    // connections that are forwarded now, and that were so far
 }
 
 // Certificate describes a certificate in use.

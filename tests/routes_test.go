@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -252,6 +253,12 @@ func TestARoutesFilesAndRulesAreReloaded(t *testing.T) {
 		answer, err := c.ask(t, "b.test", alice)
 		return err == nil && answer == "b"
 	})
+	c.waitLine(t, "closed pipe", "route=b")
+	// What was counted before the tunnel was replaced counts on.
+	_, text := c.status.get(t, "/metrics")
+	if match := regexp.MustCompile(`sallyport_route_connections_total\{outcome="forwarded",route="a",tunnel="shops"\} (\d+)`).FindStringSubmatch(text); match == nil || match[1] == "0" {
+		t.Errorf("the connections of a are forgotten: %q in\n%s", match, text)
+	}
 	c.stop(t)
 }
 
