@@ -217,6 +217,11 @@ func TestEachAlertFiresForItsFailureAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	partly := newMany(t)
+	partly.write(t, one("web", reserve(t), service.address), one("broken", reserve(t), service.address, "cert: "+partly.pki.dir+"/none.pem"))
+	partly.run(t)
+	failing("SallyportTunnelDown", partly.process)
+
 	gone := reserve(t)
 	want[gone] = "SallyportDown"
 	jobs := []string{scrapeJob("sallyport", scraped...), fmt.Sprintf("job_name: more-sallyport\nstatic_configs: [{targets: [%s]}]", gone)}
