@@ -172,11 +172,11 @@ func TestTargetsThatFailAreAnsweredFor(t *testing.T) {
 	} {
 		address := reserve(t)
 		flags := []string{"--protocol", "http", "--http-response-timeout", "500ms", "--connect-timeout", "2s"}
-		var process *process
+		var sidecar *process
 		if test.client {
-			process = startClient(t, p, address, test.target, flags...)
+			sidecar = startClient(t, p, address, test.target, flags...)
 		} else {
-			process = start(t, append(flags, "server", "--disable-tls", "--listen", address, "--target", test.target, "--status", "http://"+reserve(t))...)
+			sidecar = start(t, append(flags, "server", "--disable-tls", "--listen", address, "--target", test.target, "--status", "http://"+reserve(t))...)
 		}
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+address+"/", strings.NewReader("body"))
 		if err != nil {
@@ -193,7 +193,7 @@ func TestTargetsThatFailAreAnsweredFor(t *testing.T) {
 		if err != nil || response.StatusCode != test.code || response.Header.Get("X-Request-Id") != "try-1" || !strings.Contains(string(body), "request try-1") {
 			t.Errorf("%s: %s %v %q %v", test.name, response.Status, response.Header, body, err)
 		}
-		process.waitLine(t, "request failed", "request_id=try-1", "reason="+test.reason)
+		sidecar.waitLine(t, "request failed", "request_id=try-1", "reason="+test.reason)
 	}
 }
 
