@@ -88,7 +88,11 @@ func (d *draft) misplaced(name string) error {
 		}
 	}
 	if d.command.set == inRun && findKey(name, inTunnel) != nil {
-		return fmt.Errorf("--%s: not a flag of sallyport %s; write %[1]s into the file, for the tunnel that it is for", name, d.command.name)
+		advice := fmt.Sprintf("write %s into the file, for the tunnel that it is for", name)
+		if d.command.check {
+			advice = "see sallyport check server and sallyport check client, or check a file by --config"
+		}
+		return fmt.Errorf("--%s: not a flag of sallyport %s; %s", name, d.command.name, advice)
 	}
 	return fmt.Errorf("--%s: not a flag of sallyport %s, but of %s", name, d.command.name, listed(owners, " and "))
 }

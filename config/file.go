@@ -307,8 +307,8 @@ func find(entries []entry, name string) *entry {
 	return &entries[i]
 }
 
-// set gives a setting the value of a key, or its values. It tells whether there
-// was nothing wrong with them; if there was, for a draft of its own it is told.
+// set gives a setting the value of a key, or its values, and tells whether they
+// were right. The draft takes note of where they stand.
 func (f *file) set(d *draft, s *setting, e entry, isDefault bool) bool {
 	at, value := placeOf(e.key), target(e.value)
 	ok := true

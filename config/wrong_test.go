@@ -227,6 +227,7 @@ func TestWrongCombinations(t *testing.T) {
 		{"check", "--config: missing; say which file has the tunnels, such as --config sallyport.yaml"},
 		{"check sever", `no command "check sever"; did you mean check server?`},
 		{"run --listen :1 --config f", "--listen: not a flag of sallyport run; write listen into the file, for the tunnel that it is for"},
+		{"check --listen :1", "--listen: not a flag of sallyport check; see sallyport check server and sallyport check client, or check a file by --config"},
 		{"run --config nowhere/f", `--config "nowhere/f": no such file or directory`},
 		{"check " + leastServer + " --verify-cn a", "--verify-cn: not a flag of sallyport check server, but of sallyport check client"},
 		{"check " + leastClient + " --auto-tls", "--auto-tls: not a flag of sallyport check client, but of sallyport check server"},
