@@ -188,7 +188,7 @@ var presets = []preset{
 // TestChart makes the objects of each preset, holds them to what Kubernetes knows of
 // such objects, and runs the containers of their pods with the very flags, variables
 // and files.
-func TestChart(t *testing.T) {
+func TestChart(t *testing.T) { //nolint:tparallel // the names of containers are those of the pods
 	t.Parallel()
 	if !full() {
 		t.Skip("takes helm, and images of its own; make test-full runs it")
@@ -210,7 +210,7 @@ func TestChart(t *testing.T) {
 				t.Fatal(err)
 			}
 			all := objects(t, text)
-			for _, kind := range strings.Fields(p.objects) {
+			for kind := range strings.FieldsSeq(p.objects) {
 				if _, ok := all[kind]; !ok {
 					t.Errorf("no %s", kind)
 				}

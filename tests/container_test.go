@@ -125,15 +125,9 @@ type image struct {
 	Size         int64
 	Architecture string
 	Os           string
-	Config       struct {
-		User        string
-		Entrypoint  []string
-		Labels      map[string]string
-		Healthcheck struct{ Test []string }
-	}
-	Healthcheck struct{ Test []string }
-	Labels      map[string]string
-	User        string
+	User         string
+	Labels       map[string]string
+	Healthcheck  struct{ Test []string }
 }
 
 func (e *engine) image(t *testing.T, name string) image {
@@ -150,7 +144,7 @@ func (e *engine) image(t *testing.T, name string) image {
 const maxImageSize = 40_000_000
 
 // TestImage is about what `make docker` builds.
-func TestImage(t *testing.T) {
+func TestImage(t *testing.T) { //nolint:tparallel // each builds under the same names
 	t.Parallel()
 	if !full() {
 		t.Skip("builds a binary without the race detector, and images; make test-full runs it")

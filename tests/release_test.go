@@ -29,7 +29,7 @@ func makeRelease(t *testing.T, root string, env ...string) string {
 	return dir
 }
 
-// copySources copies what git would, to another path.
+// copySources copies what git would, to another path and for nobody else to read.
 func copySources(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "elsewhere")
@@ -52,7 +52,7 @@ func copySources(t *testing.T) string {
 		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(to, data, info.Mode().Perm()); err != nil {
+		if err := os.WriteFile(to, data, info.Mode().Perm()&^0o077); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -60,7 +60,7 @@ func copySources(t *testing.T) string {
 }
 
 // TestRelease is about what `make release` builds.
-func TestRelease(t *testing.T) {
+func TestRelease(t *testing.T) { //nolint:tparallel // one compiles beside the others as it is
 	t.Parallel()
 	if !full() {
 		t.Skip("compiles everything twice; make test-full runs it")
@@ -151,7 +151,7 @@ func TestRelease(t *testing.T) {
 		t.Run("has a "+format.name+" that installs", func(t *testing.T) {
 			path := map[string]string{"deb": filepath.Join(dir, deb), "rpm": filepath.Join(dir, rpm)}[format.name]
 			need(t, strings.Fields(format.install)[0])
-			installs(t, path, format.install, format.remove)
+			tryPackage(t, path, format.install, format.remove)
 		})
 	}
 
@@ -191,20 +191,20 @@ const removed = `
 cat /etc/sallyport/web.yaml
 `
 
-// installs installs a package in a copy of this system, which the system's own files
-// lie below and nothing of which stays, looks at what is there, and removes it.
-func installs(t *testing.T, path, install, remove string) {
+// tryPackage installs a package in a copy of this system, of which nothing stays,
+// looks at what is there, and removes it.
+func tryPackage(t *testing.T, path, install, remove string) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		skip(t, "installing packages takes root")
 	}
 	script := fmt.Sprintf(`
 set -e
-mount -t tmpfs tmpfs %[1]s
+mount -t tmpfs none %[1]s
 mkdir %[1]s/upper %[1]s/work %[1]s/root
-mount -t overlay overlay -o lowerdir=/,upperdir=%[1]s/upper,workdir=%[1]s/work %[1]s/root
+mount -t overlay none -o lowerdir=/,upperdir=%[1]s/upper,workdir=%[1]s/work %[1]s/root
 mount --rbind /dev %[1]s/root/dev
-mount -t proc proc %[1]s/root/proc
+mount -t proc none %[1]s/root/proc
 cp %[2]s %[1]s/root/package
 for step in %[3]s; do chroot %[1]s/root sh -c "$step"; done
 `, t.TempDir(), path, quoted(install, installed, remove, removed))

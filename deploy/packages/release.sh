@@ -45,8 +45,12 @@ build() {
 	go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version -X main.revision=$revision" -o "$1" .
 }
 
-# settle DIR: gives what is in it the time of the release.
-settle() { find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +; }
+# settle DIR: gives what is in it the time of the release, and modes that do not
+# depend on whose checkout it came from.
+settle() {
+	chmod -R u=rwX,go=rX "$1"
+	find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+}
 
 # package ARCH BINARY: a deb and an rpm.
 package() {
@@ -66,9 +70,9 @@ package() {
 # would be part of a digest.
 bom() (
 	cd "$(dirname "$1")"
-	SYFT_CHECK_FOR_APP_UPDATE=false "$tools/syft" scan -q -o cyclonedx-json --source-name sallyport --source-version "$version" "file:${1##*/}" |
-		jq 'del(.serialNumber) | .metadata.timestamp = (env.SOURCE_DATE_EPOCH | tonumber | todate) |
-			(.components[] | select(.type == "file") | .name) |= (split("/") | last)'
+	SYFT_CHECK_FOR_APP_UPDATE=false "$tools/syft" scan -q -o cyclonedx-json --source-name sallyport --source-version "$version" "file:${1##*/}" >"$work/bom"
+	jq 'del(.serialNumber) | .metadata.timestamp = (env.SOURCE_DATE_EPOCH | tonumber | todate) |
+		(.components[] | select(.type == "file") | .name) |= (split("/") | last)' "$work/bom"
 )
 
 # pack NAME FILE: packs the directory of that name.
