@@ -39,6 +39,8 @@ var (
 	alone = regexp.MustCompile("`--([a-z0-9-]*[a-z0-9])(?:[ =][^`]*)?`")
 	// invoked is a command line of sallyport, up to where another begins.
 	invoked = regexp.MustCompile(`(?:^|[\s/` + "`" + `])sallyport ([^|&;#` + "`" + `\n]*)`)
+	// inList is a flag in a list of arguments, as manifests and Compose have it.
+	inList = regexp.MustCompile(`(?m)^\s*- "?--([a-z0-9-]+)`)
 	// given is a flag in such a line.
 	given = regexp.MustCompile(`(?:^|\s)--([a-z0-9-]+)`)
 )
@@ -53,7 +55,7 @@ func TestGuidesNameNoFlagThatIsNotThere(t *testing.T) {
 		})
 	}
 	for page, text := range guides(t) {
-		for _, match := range alone.FindAllStringSubmatch(text, -1) {
+		for _, match := range slices.Concat(alone.FindAllStringSubmatch(text, -1), inList.FindAllStringSubmatch(text, -1)) {
 			if name := match[1]; findFlag(name) == nil && !general(name) && foreign(name) == "" {
 				t.Errorf("%s: %s: no command has such a flag", page, match[0])
 			}

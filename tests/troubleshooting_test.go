@@ -68,6 +68,10 @@ var mishaps = []struct {
 			"`sallyport server --help` lists them"},
 		{"a duration has no unit", printed(aServer + itsCert + " --idle-timeout 30"),
 			"as it says"},
+		{"a key of a configuration file is mistyped", printed("run --config mistyped.yaml"),
+			"file, line and column say where; [config.example.yaml](../config.example.yaml) has every key"},
+		{"a variable in it is not set", printed("run --config variable.yaml"),
+			"set it where the process is started: `Environment=` in a unit, `env:` in a manifest"},
 		{"`--status` is asked over the wrong scheme", statusOf("http://STATUS"),
 			"HTTPS is the default on TCP; `--status http://…` for plain HTTP"},
 		{"the status port's certificate is not trusted", statusOf("STATUS"),
@@ -133,6 +137,9 @@ func newMess(t *testing.T) *mess {
 		t.Fatal(err)
 	}
 	writeFile(t, filepath.Join(m.dir, "server.p12"), keystore)
+	const tunnel = "tunnels:\n  - name: web\n    mode: server\n    listen: localhost:8443\n    target: localhost:8080\n    keystore: server-combined.pem\n"
+	writeFile(t, filepath.Join(m.dir, "mistyped.yaml"), []byte(tunnel+"    alow-cn: client\n"))
+	writeFile(t, filepath.Join(m.dir, "variable.yaml"), []byte(tunnel+"    allow-cn: ${WHO}\n"))
 	serveOn(t, "unix", filepath.Join(m.dir, "taken"), echo)
 	m.at = map[string]string{
 		"LISTEN": reserve(t),
