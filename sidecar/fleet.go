@@ -118,7 +118,7 @@ func (f *fleet) build(ctx context.Context, c *config.Tunnel, l *ledger) (*tunnel
 }
 
 // builders is how many tunnels are put together at a time: it may mean to wait for a disk, or for DNS.
-const builders = 8
+const builders = 32
 
 // each calls build for all of n, several at a time.
 func each(n int, build func(i int)) {

@@ -105,7 +105,7 @@ func (s *Sidecar) live(reload *reload, signals <-chan os.Signal) (cause string, 
 		case <-tick:
 			reload.want("--timed-reload", s.parts()...)
 		case p := <-s.fleet.changed:
-			reload.want(s.describe(p)+" has new material", p)
+			reload.want(s.describe(p), p)
 		case result := <-reload.done:
 			reload.end(result)
 		case <-reload.retry.C:
@@ -118,15 +118,19 @@ func (s *Sidecar) live(reload *reload, signals <-chan os.Signal) (cause string, 
 	}
 }
 
-// describe names a part for the log.
+// describe says for the log why a part is to be reloaded that has told of itself.
 func (s *Sidecar) describe(p part) string {
+	what := "the status port"
+	m, isTunnel := p.(*member)
 	switch {
-	case p.name() != "":
-		return "tunnel " + p.name()
+	case isTunnel && m.tunnel == nil:
+		return "tunnel " + m.name() + " has failed"
+	case isTunnel:
+		what = "tunnel " + m.name()
 	case s.file != nil && p == part(s.file):
-		return "--config " + s.config.File.Path
+		what = "--config " + s.config.File.Path
 	}
-	return "the status port"
+	return what + " has new material"
 }
 
 // passOn sends the part for each piece of news, until the context ends.

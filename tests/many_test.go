@@ -117,7 +117,10 @@ func TestReloadsOfTheFileUnderLoad(t *testing.T) {
 	if full() {
 		reloads = 100
 	}
+	pace := time.NewTicker(100 * time.Millisecond) // so that clients come between two of them
+	defer pace.Stop()
 	for i := 1; i <= reloads; i++ {
+		<-pace.C
 		m.write(t, generation(i)...)
 		m.reload(t)
 	}

@@ -1,0 +1,96 @@
+package sidecar
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// writeConfig writes a configuration file in which @ stands for the directory.
+func writeConfig(t *testing.T, dir, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, "sallyport.yaml")
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "@", dir)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const manyTunnels = `
+status: unix:@/status
+watch-files: false
+defaults: {cert: @/server.pem, key: @/server-key.pem, cacert: @/ca.pem, allow-all: true, target: "unix:@/out"}
+tunnels:
+- {name: web, mode: server, listen: "unix:@/in"}
+- {name: other, mode: server, listen: "unix:@/other"}
+`
+
+func TestATunnelOfManyWhoseListenerFailsIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	echo(t, listen(t, dir+"/out"))
+	r := start(t, dir, "run --config "+writeConfig(t, dir, manyTunnels))
+	r.waitLog(t, "msg=listening", 2)
+	kept, err := r.dialTLS(t, "client")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := roundTrip(kept, "before"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.sidecar.fleet.tunnels()[0].listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.waitLog(t, "a tunnel has failed; it is tried again", 1)
+	r.waitLog(t, "tunnel web has failed", 1)
+	r.waitLog(t, "msg=listening", 3)
+	again, err := r.dialTLS(t, "client")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := roundTrip(again, "after"); err != nil {
+		t.Error(err)
+	}
+	if err := roundTrip(kept, "still"); err != nil {
+		t.Errorf("who was connected: %v", err)
+	}
+	if a := r.status(t); !a.OK || a.Connections.Open != 2 || a.Connections.Total != 2 {
+		t.Errorf("status %+v", a)
+	}
+}
+
+// What is prepared for a reload that comes to nothing is let go of, whatever the end of the process finds in progress.
+func TestAReloadThatComesTooLateChangesNothing(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	path := writeConfig(t, dir, manyTunnels)
+	s, err := New(t.Context(), parse(t, dir, "run --config "+path), Build{}, new(syncBuffer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeConfig(t, dir, manyTunnels+`- {name: third, mode: server, listen: "unix:@/third"}`)
+	next, err := s.config.File.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.fleet.end()
+	if err := s.fleet.apply(t.Context(), next); err == nil || !strings.Contains(err.Error(), errEnding.Error()) {
+		t.Errorf("apply: %v", err)
+	}
+	if c, err := net.DialTimeout("unix", dir+"/third", time.Second); err == nil {
+		_ = c.Close()
+		t.Error("the new tunnel listens")
+	}
+	if n := len(s.fleet.members()); n != 2 {
+		t.Errorf("%d members", n)
+	}
+	if _, kept := s.fleet.ledgers["third"]; kept {
+		t.Error("there is a ledger of a tunnel that never was")
+	}
+	if err := s.close(); err != nil {
+		t.Error(err)
+	}
+}
