@@ -210,6 +210,7 @@ func TestOpenSSLIsShownTheIdentityThatItCanUse(t *testing.T) {
 		{"a.test", nil, "ecdsa"},
 		{"a.test", []string{"-sigalgs", "RSA-PSS+SHA256"}, "rsa"},
 		{"a.test", []string{"-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"}, "rsa"},
+		{"a.test", []string{"-groups", "X448:X25519"}, "ecdsa"}, // which takes a second ClientHello
 		{"b.test", nil, "wild"},
 		{"c.example", nil, "rsa"},
 	} {
