@@ -40,7 +40,7 @@ func (c *checkup) identity(t *config.Tunnel, chain, cas []*x509.Certificate) {
 		c.line("  identity     none: the listener speaks no TLS")
 		return
 	case len(chain) == 0 && len(t.Routes) > 0:
-		c.line("  identity     none: all there are are those of routes")
+		c.line("  identity     none: its routes have theirs")
 		return
 	case len(chain) == 0 && t.SendsNoCertificate():
 		c.line("  identity     none: no certificate is sent")
