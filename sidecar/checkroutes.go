@@ -3,8 +3,6 @@ package sidecar
 import (
 	"context"
 	"fmt"
-	"reflect"
-	"slices"
 	"strings"
 
 	"sallyport/certloader"
@@ -27,9 +25,7 @@ func (c *checkup) routes(ctx context.Context, t *config.Tunnel) {
 
 // route reports on what a route has of its own.
 func (c *checkup) route(ctx context.Context, t *config.Tunnel, r *config.Route) {
-	sameIdentity := reflect.DeepEqual(r.Identity, t.Identity) && reflect.DeepEqual(r.Identities, t.Identities)
-	sameTrust := r.CACert == t.CACert && slices.Equal(r.CRLs, t.CRLs)
-	if !sameIdentity {
+	if !sharesIdentity(r, t) {
 		alone := r.Tunnel
 		alone.TLS.TicketKeys = "" // which are the tunnel's, and have been told of
 		c.served(ctx, &alone)
@@ -40,7 +36,7 @@ func (c *checkup) route(ctx context.Context, t *config.Tunnel, r *config.Route) 
 	if r.Access.Policy != t.Access.Policy {
 		c.policy(ctx, &r.Tunnel)
 	}
-	if sameTrust {
+	if sharesTrust(r, t) {
 		c.serverNames(ctx, r)
 		return
 	}

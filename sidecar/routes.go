@@ -35,7 +35,7 @@ type route struct {
 	source  *certloader.Source // of the identity; the tunnel's, if the route has none of its own
 	trust   *certloader.Source // whom it trusts, likewise
 	policy  *policy.Policy     // nil: none is asked; the tunnel's, likewise
-	own     []*certloader.Source
+	own     *certloader.Source // what it has loaded of these two; nil: nothing
 	tls     *tls.Config
 	forward *proxy.Route
 	targets *targets
@@ -48,6 +48,16 @@ func servedBy(t *config.Tunnel) []*config.Tunnel {
 		all = append(all, &t.Routes[i].Tunnel)
 	}
 	return all
+}
+
+// sharesIdentity tells whether a route has the identity of its tunnel.
+func sharesIdentity(r *config.Route, t *config.Tunnel) bool {
+	return reflect.DeepEqual(r.Identity, t.Identity) && reflect.DeepEqual(r.Identities, t.Identities)
+}
+
+// sharesTrust tells whether a route trusts those whom its tunnel does.
+func sharesTrust(r *config.Route, t *config.Tunnel) bool {
+	return r.CACert == t.CACert && slices.Equal(r.CRLs, t.CRLs)
 }
 
 // defaultRoute is what the tunnel's own settings are called where it has routes.
@@ -112,38 +122,37 @@ func (t *tunnel) loadRoute(ctx context.Context, c *config.Route, gate *proxy.Gat
 		return nil, err
 	}
 	source, trust, asked := t.source, t.source, t.policy
-	var own []*certloader.Source
+	var own *certloader.Source
 	var provider certloader.Provider
-	sameIdentity := reflect.DeepEqual(c.Identity, t.config.Identity) && reflect.DeepEqual(c.Identities, t.config.Identities)
 	switch {
-	case !sameIdentity:
+	case !sharesIdentity(c, t.config):
 		var err error
 		if provider, err = newProvider(ctx, &c.Tunnel, t.log); err != nil {
 			return nil, err
 		}
 		provider = completed(provider, &c.Tunnel)
-	case c.CACert != t.config.CACert || !slices.Equal(c.CRLs, t.config.CRLs):
+	case !sharesTrust(c, t.config):
 		provider = revocable(certloader.Files(certloader.FileOptions{CABundle: c.CACert}), &c.Tunnel)
 	}
 	if provider != nil {
-		loaded, err := certloader.New(ctx, provider)
-		if err != nil {
+		var err error
+		if own, err = certloader.New(ctx, provider); err != nil {
 			return nil, err
 		}
-		own, trust = append(own, loaded), loaded
-		if !sameIdentity {
-			source = loaded
+		trust = own
+		if !sharesIdentity(c, t.config) {
+			source = own
 		}
 	}
 	if c.Access.Policy != t.config.Access.Policy {
 		var err error
 		if asked, err = loadPolicy(ctx, &c.Tunnel); err != nil {
-			return nil, errors.Join(err, closeAll(own))
+			return nil, errors.Join(err, closeOwn(own))
 		}
 	}
 	to, err := t.newTargets(&c.Upstream, gate)
 	if err != nil {
-		return nil, errors.Join(err, closeAll(own))
+		return nil, errors.Join(err, closeOwn(own))
 	}
 	r := t.newRoute(c.Name, &c.Tunnel, source, trust, asked, to)
 	r.own, r.names = own, c.ServerNames
@@ -195,8 +204,8 @@ func (r *routes) reload(ctx context.Context, t *tunnel) error {
 	}
 	var errs []error
 	for _, one := range r.all {
-		for _, source := range one.own {
-			errs = append(errs, wrapRoute(one.name, source.Reload(ctx)))
+		if one.own != nil {
+			errs = append(errs, wrapRoute(one.name, one.own.Reload(ctx)))
 		}
 		if one.policy != nil && one.policy != t.policy {
 			errs = append(errs, wrapRoute(one.name, wrapPolicy(one.config, one.policy.Reload(ctx))))
@@ -229,17 +238,17 @@ func (r *routes) close() error {
 	var errs []error
 	for _, one := range r.all {
 		one.targets.close()
-		errs = append(errs, closeAll(one.own))
+		errs = append(errs, closeOwn(one.own))
 	}
 	return errors.Join(errs...)
 }
 
-func closeAll(sources []*certloader.Source) error {
-	var errs []error
-	for _, source := range sources {
-		errs = append(errs, source.Close())
+// closeOwn closes what a route has loaded, if it has anything.
+func closeOwn(source *certloader.Source) error {
+	if source == nil {
+		return nil
 	}
-	return errors.Join(errs...)
+	return source.Close()
 }
 
 // revoked is a [certloader.Source.Revoked] that knows by which route a client came.
@@ -265,14 +274,15 @@ func (r *routes) certificates(tunnel []certificate) []certificate {
 	}
 	var all []certificate
 	for _, one := range r.all {
-		for _, source := range one.own {
-			for _, cert := range source.Certificates() {
-				same := func(known certificate) bool { return known.Role == cert.Role && known.X509.Equal(cert.X509) }
-				if cert.Role == certloader.RoleCA && slices.ContainsFunc(tunnel, same) {
-					continue
-				}
-				all = append(all, certificate{cert, one.name})
+		if one.own == nil {
+			continue
+		}
+		for _, cert := range one.own.Certificates() {
+			same := func(known certificate) bool { return known.Role == cert.Role && known.X509.Equal(cert.X509) }
+			if cert.Role == certloader.RoleCA && slices.ContainsFunc(tunnel, same) {
+				continue
 			}
+			all = append(all, certificate{cert, one.name})
 		}
 	}
 	return all
@@ -285,8 +295,8 @@ func (r *routes) crls() []certloader.CRL {
 	}
 	var all []certloader.CRL
 	for _, one := range r.all {
-		for _, source := range one.own {
-			all = append(all, source.CRLs()...)
+		if one.own != nil {
+			all = append(all, one.own.CRLs()...)
 		}
 	}
 	return all
