@@ -31,11 +31,15 @@ type tally struct {
 var (
 	descFailures = tunnelDesc("sallyport_failures_total",
 		"Connections that came to nothing, by how far they got and why.", "stage", "reason")
-	descHandshakeFailures = tunnelDesc("sallyport_handshake_failures_total", "TLS handshakes that failed, by the reason.", "reason")
-	descDialFailures      = tunnelDesc("sallyport_dial_failures_total", "Failures to connect to the target, by the reason.", "target", "reason")
-	descDenials           = tunnelDesc("sallyport_authorization_denied_total", "Connections whose peer was refused, by the reason.", "reason")
-	descEnds              = tunnelDesc("sallyport_closed_total", "Connections that ended, by the reason; those that failed included.", "reason")
-	descSessions          = tunnelDesc("sallyport_tls_connections_total",
+	descHandshakeFailures = tunnelDesc("sallyport_handshake_failures_total",
+		"TLS handshakes that failed, by the reason.", "reason")
+	descDialFailures = tunnelDesc("sallyport_dial_failures_total",
+		"Failures to connect to the target, by the reason.", "target", "reason")
+	descDenials = tunnelDesc("sallyport_authorization_denied_total",
+		"Connections whose peer was refused, by the reason.", "reason")
+	descEnds = tunnelDesc("sallyport_closed_total",
+		"Connections that ended, by the reason; those that failed included.", "reason")
+	descSessions = tunnelDesc("sallyport_tls_connections_total",
 		"TLS handshakes that succeeded, by what was agreed on.", "version", "cipher", "resumed")
 )
 

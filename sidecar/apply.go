@@ -59,9 +59,14 @@ func (f *fleet) apply(ctx context.Context, next *config.Sidecar) error {
 	if err := f.prepare(ctx, p); err != nil {
 		return errors.Join(err, f.drop(p))
 	}
-	if err := f.commit(ctx, p); err != nil {
+	told, err := f.commit(ctx, p)
+	if err != nil {
 		return errors.Join(err, f.drop(p))
 	}
+	for _, tell := range told {
+		tell()
+	}
+	f.warnOfProcess(p.config)
 	return nil
 }
 
@@ -75,6 +80,7 @@ type plan struct {
 // fresh is a tunnel that is to come.
 type fresh struct {
 	config *config.Tunnel
+	ledger *ledger
 	tunnel *tunnel
 	from   *member // whose listener it gets; nil: it has its own
 }
@@ -106,9 +112,8 @@ func (f *fleet) unchanged(c *config.Tunnel) *member {
 // prepare puts together what is new, and opens its listeners.
 func (f *fleet) prepare(ctx context.Context, p *plan) error {
 	f.mu.Lock()
-	ledgers := make([]*ledger, len(p.fresh))
-	for i, n := range p.fresh {
-		ledgers[i] = f.ledgerOf(n.config.Name)
+	for _, n := range p.fresh {
+		n.ledger = f.ledgerOf(n.config.Name)
 	}
 	f.mu.Unlock()
 	errs := make([]error, len(p.fresh))
@@ -120,7 +125,7 @@ func (f *fleet) prepare(ctx context.Context, p *plan) error {
 	}
 	each(len(p.fresh), func(i int) {
 		n := p.fresh[i]
-		if n.tunnel, errs[i] = f.build(ctx, n.config, ledgers[i]); errs[i] != nil {
+		if n.tunnel, errs[i] = f.build(ctx, n.config, n.ledger); errs[i] != nil {
 			errs[i] = n.config.Origin.Locate(f.hinted(errs[i]))
 		}
 	})
@@ -184,22 +189,20 @@ func (f *fleet) drop(p *plan) error {
 		if n.tunnel != nil {
 			errs = append(errs, n.tunnel.close())
 		}
-		if l := f.ledgers[n.config.Name]; l != nil {
-			f.forget(n.config.Name, l)
-		}
+		f.forget(n.config.Name, n.ledger)
 	}
 	return errors.Join(errs...)
 }
 
-// commit puts the new roster in the place of the old one, and has what left drain.
-func (f *fleet) commit(ctx context.Context, p *plan) error {
+// commit puts the new roster in the place of the old one, has what left drain, and returns what tells the log.
+func (f *fleet) commit(ctx context.Context, p *plan) (told []func(), _ error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := context.Cause(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	if f.closed {
-		return errEnding
+		return nil, errEnding
 	}
 	changes := f.changes(p)
 	before := f.members()
@@ -214,7 +217,8 @@ func (f *fleet) commit(ctx context.Context, p *plan) error {
 			next = append(next, kept)
 			continue
 		}
-		m := f.newMember(c, f.ledgerOf(c.Name))
+		f.ledgers[c.Name] = n.ledger // which the last of that name may have taken with it meanwhile
+		m := f.newMember(c, n.ledger)
 		m.tunnel = n.tunnel
 		if n.from != nil {
 			f.inherit(ctx, m, n)
@@ -238,7 +242,9 @@ func (f *fleet) commit(ctx context.Context, p *plan) error {
 	for _, m := range coming {
 		m.measure(f.metrics)
 		if m.tunnel != nil {
-			f.serve(m)
+			told = append(told, f.serve(m))
+		} else {
+			told = append(told, m.complain)
 		}
 	}
 	for _, m := range leaving {
@@ -249,14 +255,13 @@ func (f *fleet) commit(ctx context.Context, p *plan) error {
 		}
 	}
 	if len(changes) > 0 {
-		f.log.Info("tunnels changed", changes...)
+		told = append(told, func() { f.log.Info("tunnels changed", changes...) })
 	}
-	f.warnOfProcess(p.config)
-	return nil
+	return told, nil
 }
 
 // warnOfProcess tells what a configuration says of the process that only a restart can change, each time that this is
-// something else. f.mu is held.
+// something else. One reload at a time calls it.
 func (f *fleet) warnOfProcess(c *config.Sidecar) {
 	names := slices.DeleteFunc(f.start.File.Changed(c.File), func(name string) bool {
 		return name == "shutdown-timeout" || name == "shutdown-delay" // which drains go by that begin from now on
@@ -293,7 +298,6 @@ func (f *fleet) inherit(ctx context.Context, m *member, n *fresh) {
 	if err := m.tunnel.listen(ctx, nil); err != nil {
 		m.fault = m.locate(errors.Join(err, m.tunnel.close()))
 		m.tunnel = nil
-		f.log.Error("a tunnel does not start; it is tried again", "tunnel", m.name(), "error", m.fault)
 	}
 }
 

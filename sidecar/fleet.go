@@ -36,13 +36,14 @@ type fleet struct {
 	roster  atomic.Pointer[[]*member] // in the order of the configuration, those that are removed last
 	changed chan part                 // those that have something to be reloaded
 
-	mu       sync.Mutex
+	mu       sync.Mutex      // nobody waits for who reads the log while it is held
 	config   *config.Sidecar // what it is by now
 	closed   bool            // nothing is started any more
 	leaving  map[*tunnel]*ledger
 	ledgers  map[string]*ledger
-	foremost *tunnel  // see first
-	warned   []string // the keys of settings that take a restart
+	foremost *tunnel // see first
+
+	warned []string // the keys of settings that take a restart; the reload's
 
 	ctx     context.Context // ends with the last reload
 	cancel  context.CancelFunc
@@ -51,7 +52,8 @@ type fleet struct {
 
 func newFleet(c *config.Sidecar, m *metrics.Metrics, watcher *certloader.Watcher, log *slog.Logger, report func(error)) *fleet {
 	f := &fleet{
-		log: log, metrics: m, watcher: watcher, gate: proxy.NewGate(gateWidth()), start: c, config: c, tolerant: c.File != nil, report: report,
+		log: log, metrics: m, watcher: watcher, gate: proxy.NewGate(gateWidth()), start: c, config: c,
+		tolerant: c.File != nil, report: report,
 		changed: make(chan part), leaving: make(map[*tunnel]*ledger), ledgers: make(map[string]*ledger),
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
@@ -192,18 +194,22 @@ func (f *fleet) judge() error {
 // run has all that is there serve.
 func (f *fleet) run() {
 	f.mu.Lock()
-	defer f.mu.Unlock()
+	var told []func()
 	for _, m := range f.members() {
 		if m.tunnel != nil {
-			f.serve(m)
+			told = append(told, f.serve(m))
 		} else {
-			f.log.Error("a tunnel does not start; it is tried again", "tunnel", m.name(), "error", m.fault)
+			told = append(told, m.complain)
 		}
+	}
+	f.mu.Unlock()
+	for _, tell := range told {
+		tell()
 	}
 }
 
-// serve has a member accept connections. f.mu is held.
-func (f *fleet) serve(m *member) {
+// serve has a member accept connections, and returns what tells the log. f.mu is held.
+func (f *fleet) serve(m *member) (tell func()) {
 	t, ln := m.tunnel, m.tunnel.listener
 	m.ledger.add(t.server)
 	f.running.Go(func() {
@@ -214,7 +220,10 @@ func (f *fleet) serve(m *member) {
 	var ctx context.Context
 	ctx, m.unwatch = context.WithCancel(f.ctx)
 	f.watch(ctx, m)
-	attrs := []any{"tunnel", m.config.Name, "mode", string(m.config.Mode), "listen", found(m.config.Listen, ln), "target", m.config.Upstream.String()}
+	attrs := []any{
+		"tunnel", m.config.Name, "mode", string(m.config.Mode),
+		"listen", found(m.config.Listen, ln), "target", m.config.Upstream.String(),
+	}
 	if m.config.Upstream.IsBalanced() {
 		attrs = append(attrs, "balance", string(m.config.Upstream.Balance))
 	}
@@ -224,7 +233,7 @@ func (f *fleet) serve(m *member) {
 	if n := len(m.config.Routes); n > 0 {
 		attrs = append(attrs, "routes", n)
 	}
-	f.log.Info("listening", attrs...)
+	return func() { f.log.Info("listening", attrs...) }
 }
 
 // watch has a part reloaded when there is something new for it, until the context ends.
@@ -240,14 +249,13 @@ func (f *fleet) lost(m *member, err error) {
 		f.report(err)
 		return
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	i := slices.Index(f.members(), m)
-	if f.closed || i < 0 || !m.accepts() {
-		return
-	}
 	err = m.locate(err)
 	f.log.Error("a tunnel has failed; it is tried again", "tunnel", m.name(), "error", err)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed || !slices.Contains(f.members(), m) || !m.accepts() {
+		return
+	}
 	heir := f.newMember(m.config, m.ledger)
 	heir.fault = err
 	f.replace(m, heir)
@@ -276,26 +284,28 @@ func (f *fleet) retry(ctx context.Context, m *member) error {
 		m.failed(m.locate(err))
 		return err
 	}
-	if err := f.admit(ctx, m, t); err != nil {
+	tell, err := f.admit(ctx, m, t)
+	if err != nil {
 		err = errors.Join(err, t.close())
 		m.failed(m.locate(err))
 		return err
 	}
+	tell()
 	return nil
 }
 
-// admit has a tunnel serve in the place of a member that has none.
-func (f *fleet) admit(ctx context.Context, m *member, t *tunnel) error {
+// admit has a tunnel serve in the place of a member that has none, and returns what tells the log.
+func (f *fleet) admit(ctx context.Context, m *member, t *tunnel) (tell func(), _ error) {
 	if err := t.listen(ctx, nil); err != nil {
-		return err
+		return nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := context.Cause(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	if f.closed || !slices.Contains(f.members(), m) {
-		return t.close() // it is not wanted any more
+		return nil, errUnwanted
 	}
 	places := []place{t.place()}
 	for _, other := range f.members() {
@@ -304,14 +314,16 @@ func (f *fleet) admit(ctx context.Context, m *member, t *tunnel) error {
 		}
 	}
 	if err := distinct(places); err != nil {
-		return err
+		return nil, err
 	}
 	heir := f.newMember(m.config, m.ledger)
 	heir.tunnel = t
 	f.replace(m, heir)
-	f.serve(heir)
-	return nil
+	return f.serve(heir), nil
 }
+
+// errUnwanted is what becomes of a tunnel that was put together too late.
+var errUnwanted = errors.New("the tunnel is not wanted any more")
 
 // ledgerOf is the ledger of a name. f.mu is held, or nothing runs yet.
 func (f *fleet) ledgerOf(name string) *ledger {

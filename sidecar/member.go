@@ -37,6 +37,11 @@ func (f *fleet) newMember(c *config.Tunnel, l *ledger) *member {
 // locate says where in the file that stands which an error is about.
 func (m *member) locate(err error) error { return m.origin.Load().Locate(err) }
 
+// complain tells the log why it does not run.
+func (m *member) complain() {
+	m.fleet.log.Error("a tunnel does not start; it is tried again", "tunnel", m.name(), "error", m.why())
+}
+
 // name is unique among members.
 func (m *member) name() string { return m.config.Name }
 

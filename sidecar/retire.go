@@ -85,8 +85,10 @@ func (f *fleet) drain(name string) {
 	}
 	m.unwatch()
 	after, limit := f.config.ShutdownDelay, f.config.ShutdownTimeout
-	f.log.Info("draining a tunnel", "tunnel", name, "cause", "request to /_drain")
-	f.running.Go(func() { f.drained(m.tunnel, after, limit) })
+	f.running.Go(func() {
+		f.log.Info("draining a tunnel", "tunnel", name, "cause", "request to /_drain")
+		f.drained(m.tunnel, after, limit)
+	})
 }
 
 // limits are how long a drain may take, and how long before it nothing changes yet.

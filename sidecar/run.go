@@ -149,7 +149,8 @@ func passOn(ctx context.Context, p part, news <-chan struct{}, changed chan<- pa
 	}
 }
 
-// drain closes the listeners, after --shutdown-delay where nothing has failed, and waits for the connections: until they have ended, the time is up, or a second signal comes.
+// drain closes the listeners, after --shutdown-delay where nothing has failed, and waits for the connections: until they have
+// ended, the time is up, or a second signal comes.
 // Signals to reload are ignored.
 func (s *Sidecar) drain(cause string, failure error, signals <-chan os.Signal) error {
 	s.fleet.end()
@@ -200,20 +201,24 @@ var errForced = errors.New("open connections were closed")
 // shutDown shuts all tunnels down, after a delay in which they go on as if nothing were: who looks at /readyz sends no more
 // connections by then. When the context ends while connections are open, its cause is the error.
 func (s *Sidecar) shutDown(ctx context.Context, delay time.Duration, cause string, failure error) error {
-	log := s.log.With("cause", cause)
-	switch {
-	case failure != nil:
-		log.Error("shutting down", "error", failure)
-	case delay > 0:
-		log.Info("shutting down; connections are accepted for a while", "delay", delay)
+	done := make(chan error, 1)
+	go func() {
 		wait := time.NewTimer(delay)
 		defer wait.Stop()
 		select {
 		case <-wait.C:
 		case <-ctx.Done():
 		}
+		done <- s.fleet.shutDown(ctx)
+	}()
+	// Nothing of that waits for who reads the log.
+	switch log := s.log.With("cause", cause); {
+	case failure != nil:
+		log.Error("shutting down", "error", failure)
+	case delay > 0:
+		log.Info("shutting down; connections are accepted for a while", "delay", delay)
 	default:
 		log.Info("shutting down")
 	}
-	return s.fleet.shutDown(ctx)
+	return <-done
 }
