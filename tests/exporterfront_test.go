@@ -116,7 +116,7 @@ func TestExporterFront(t *testing.T) {
 		code, _ := front.status.get(t, "/healthz")
 		return code == http.StatusServiceUnavailable
 	})
-	host := strings.Split(front.listen, ":")[0]
+	host, _, _ := strings.Cut(front.listen, ":")
 	_, text := front.status.get(t, "/metrics")
 	for _, want := range []string{
 		`proxy_total_requests{tunnel="server"} 2`,
