@@ -182,7 +182,7 @@ func TestOneOfThreeTargetsMayGo(t *testing.T) {
 					once = func(ctx context.Context) error { return overAndBack(new(net.Dialer).DialContext(ctx, "tcp", listen)) }
 				}
 				tunnel := startVisitors(t, once)
-				tunnel.more(t, 100)
+				tunnel.more(t, 50)
 				targets[1].close()
 				gone := time.Now()
 				if health {
@@ -190,7 +190,7 @@ func TestOneOfThreeTargetsMayGo(t *testing.T) {
 				} else {
 					p.waitLine(t, `msg="target ejected"`, "target="+targets[1].address, "reason=connection_refused")
 				}
-				tunnel.more(t, 300)
+				tunnel.more(t, 100)
 				if up := targetMetric(t, p, "up", targets[1].address); up != 0 {
 					t.Errorf("sallyport_target_up is %v for one that is gone", up)
 				}
