@@ -14,11 +14,11 @@ type sums[K comparable] struct {
 	labels func(K) []string // of the sum of a key
 
 	mu     sync.Mutex
-	counts map[K]uint64
+	counts map[K]*uint64 // what is there already is found faster than it would be written
 }
 
 func newSums[K comparable](desc *prometheus.Desc, labels func(K) []string) *sums[K] {
-	return &sums[K]{desc: desc, labels: labels, counts: make(map[K]uint64)}
+	return &sums[K]{desc: desc, labels: labels, counts: make(map[K]*uint64)}
 }
 
 // byReason is for metrics with the reason for a label.
@@ -31,15 +31,20 @@ func byReason(desc *prometheus.Desc) *sums[string] {
 func (s *sums[K]) add(key K, n uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.counts[key] += n
+	count, ok := s.counts[key]
+	if !ok {
+		count = new(uint64)
+		s.counts[key] = count
+	}
+	*count += n
 }
 
 // reset has all begin at zero.
 func (s *sums[K]) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for key := range s.counts {
-		s.counts[key] = 0
+	for _, count := range s.counts {
+		*count = 0
 	}
 }
 
@@ -47,9 +52,9 @@ func (s *sums[K]) reset() {
 func (s *sums[K]) collect(out chan<- prometheus.Metric, labels ...string) {
 	s.mu.Lock()
 	all := make([]prometheus.Metric, 0, len(s.counts))
-	for key, n := range s.counts {
+	for key, count := range s.counts {
 		own := append(append(make([]string, 0, len(labels)+3), labels...), s.labels(key)...)
-		all = append(all, prometheus.MustNewConstMetric(s.desc, prometheus.CounterValue, float64(n), own...))
+		all = append(all, prometheus.MustNewConstMetric(s.desc, prometheus.CounterValue, float64(*count), own...))
 	}
 	s.mu.Unlock()
 	for _, metric := range all { // who takes them may take a while
