@@ -19,7 +19,10 @@ func (g *Group) connected(m *member) {
 	defer g.mu.Unlock()
 	now := time.Now()
 	m.total++
-	m.trying, m.heard, m.fault = false, now, nil
+	m.trying, m.heard = false, now
+	if m.health != healthDown { // which has a fault that counts
+		m.fault = nil
+	}
 	if m.row == 0 {
 		return
 	}

@@ -43,9 +43,9 @@ func (g *Group) judged(m *member, started time.Time, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now, before := time.Now(), m.health
-	m.heard, m.fault = now, err
+	m.heard = now
 	if err != nil {
-		m.health = healthDown
+		m.health, m.fault = healthDown, err
 		if before != healthDown {
 			g.log.Warn("target down", "target", m.name, "error", err)
 		}
@@ -59,5 +59,8 @@ func (g *Group) judged(m *member, started time.Time, err error) {
 	case m.row > 0 && started.After(m.failed): // it has recovered since
 		m.back(now)
 		g.log.Info("target takes connections again", "target", m.name)
+	}
+	if m.row == 0 {
+		m.fault = nil
 	}
 }

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -61,6 +62,29 @@ func TestAllDownIsARefusalAtOnce(t *testing.T) {
 			if n := p.count(); n != 0 {
 				t.Errorf("%d was tried %d times although it is down", i, n)
 			}
+		}
+	})
+}
+
+// TestAConnectionThatWasOnItsWayDoesNotHideWhyAMemberIsDown.
+func TestAConnectionThatWasOnItsWayDoesNotHideWhyAMemberIsDown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(Options{HealthInterval: time.Second}, 1)
+		defer r.Close()
+		synctest.Wait()
+		conn, err := r.Dial(t.Context(), func(ctx context.Context, _ int, dial DialFunc) (net.Conn, error) {
+			conn, err := dial(ctx)
+			r.places[0].answers(errRefused)
+			time.Sleep(2 * time.Second)
+			return conn, err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.Close()
+		if _, err := r.Dial(t.Context(), nil); err == nil || err.Error() != "no target is up: target a: connection refused" {
+			t.Errorf("Dial: %v", err)
 		}
 	})
 }
