@@ -12,7 +12,7 @@ const maxFaults = 100
 
 // Faults is all that is wrong with a configuration: an error for each fault. In
 // those of a file, which are in its order, FILE:LINE:COLUMN goes before the key.
-type Faults []error
+type Faults []error //nolint:errname // faults are what a file has
 
 // Error is all of them on one line.
 func (f Faults) Error() string {

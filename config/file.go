@@ -417,11 +417,9 @@ func keyNames(commands commandSet) []string {
 func (f *file) unknown(e entry, here commandSet, d *draft) {
 	at := placeOf(e.key)
 	alias := findSetting(e.name, here)
-	near := ""
+	near := nearest(strings.ToLower(e.name), keyNames(here))
 	if alias != nil && findKey(alias.name, here) != nil {
 		near = alias.name
-	} else {
-		near = nearest(strings.ToLower(e.name), keyNames(here))
 	}
 	if near != "" {
 		d.broken = append(d.broken, near)

@@ -132,7 +132,7 @@ func fileFaults() []fileFault {
 		{"in defaults", "defaults:\n  log-level: warn\n" + server("allow-all: true"), []string{`2:3: key "log-level": belongs to the process; put it at the top level`}},
 		{"a key of tunnels at the top", "cert: a\n" + server("allow-all: true"), []string{`1:1: key "cert": belongs to a tunnel; put it into one of tunnels, or into defaults for all`}},
 		{"a key nearly of tunnels at the top", "certs: a\n" + server("allow-all: true"), []string{`1:1: unknown key "certs"; did you mean cert, in a tunnel?`}},
-		{"a key nearly of the process in a tunnel", server("allow-all: true", "log-levle: info"), []string{`8:3: unknown key "log-levle"; did you mean log-level, at the top level?`}},
+		{"a key nearly of the process in a tunnel", server("allow-all: true", "log-levvel: info"), []string{`8:3: unknown key "log-levvel"; did you mean log-level, at the top level?`}},
 		{"a key of the other mode", server("allow-all: true", "verify-cn: a"), []string{`8:3: key "verify-cn": has a meaning in client mode alone; leave it out`}},
 		{"and the reverse", client("allow-cn: a"), []string{`7:3: key "allow-cn": has a meaning in server mode alone; leave it out`}},
 		{"a key twice", server("allow-all: true", "listen: :2"), []string{`8:3: key "listen": given twice; line 4 has it too`}},
@@ -279,7 +279,7 @@ func TestFaultsEnd(t *testing.T) {
 func TestRepeatedAliasesAreRefused(t *testing.T) {
 	t.Parallel()
 	var laughs strings.Builder
-	laughs.WriteString("allow-cn: &a0 [x, x, x, x, x, x, x, x, x]\n")
+	laughs.WriteString("allow-cn: &a0 [a, b, c, d, e, f, g, h, i]\n")
 	for i := 1; laughs.Len() < maxFileSize-100; i++ {
 		fmt.Fprintf(&laughs, "k%d: &a%d [*a%[3]d, *a%[3]d, *a%[3]d]\n", i, i, i-1)
 	}

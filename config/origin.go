@@ -23,7 +23,7 @@ func (o *Origin) Locate(err error) error {
 	if o == nil || err == nil {
 		return err
 	}
-	if several, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // one that joins, and not one that wraps it
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
 		var located []error
 		for _, err := range several.Unwrap() {
 			located = append(located, o.Locate(err))

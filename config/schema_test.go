@@ -120,7 +120,8 @@ func TestSchemaKnowsTheTypes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		good, bad := "", "\x00"
+		var good string
+		bad := "\x00"
 		switch {
 		case strings.Contains(string(text), "#/$defs/count"):
 			good, bad = "7", "seven"
