@@ -12,11 +12,11 @@ import (
 // readNow is read(2) on a socket that does not block.
 func readNow(fd uintptr, p []byte) (int, syscall.Errno) {
 	n, _, err := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p))) //nolint:gosec // the kernel writes within p
-	return int(n), err                                                                                                   //nolint:gosec // at most len(p), or -1
+	return int(n), err
 }
 
 // writeNow is write(2) on a socket that does not block.
 func writeNow(fd uintptr, p []byte) (int, syscall.Errno) {
 	n, _, err := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p))) //nolint:gosec // the kernel reads within p
-	return int(n), err                                                                                                    //nolint:gosec // at most len(p), or -1
+	return int(n), err
 }
