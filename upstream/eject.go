@@ -15,42 +15,54 @@ const (
 
 // connected notes that a connection to the member was made.
 func (g *Group) connected(m *member) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	now := time.Now()
+	g.mu.Lock()
 	m.total++
 	m.trying, m.heard = false, now
 	if m.health != healthDown { // which has a fault that counts
 		m.fault = nil
 	}
-	if m.row == 0 {
-		return
+	returned := m.row > 0
+	if returned {
+		m.back(now)
 	}
-	m.back(now)
-	g.log.Info("target takes connections again", "target", m.name)
+	g.mu.Unlock()
+	if returned { // and nobody waits for the log
+		g.log.Info("target takes connections again", "target", m.name)
+	}
 }
 
 // failed notes that a connection to the member could not be made, and how long it took to find out.
 func (g *Group) failed(m *member, err error, took time.Duration) {
 	reason := g.options.Reason(err)
+	row, pause := g.eject(m, reason, err, took)
+	if row == 0 {
+		return
+	}
+	level := slog.LevelWarn
+	if row > 1 {
+		level = slog.LevelDebug // it is still away
+	}
+	g.log.Log(g.ctx, level, "target ejected", "target", m.name, "reason", reason, "error", err, "retry_in", pause)
+}
+
+// eject has the member get no connections for a while, and returns how many failures in a row it has by then; 0 if what failed
+// was on its way when the member was ejected, and says nothing new.
+func (g *Group) eject(m *member, reason string, err error, took time.Duration) (row int, pause time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
 	m.failures[reason]++
 	m.heard, m.fault, m.failed = now, err, now
 	if !m.trying && m.away(now) {
-		return // it was on its way when the member was ejected, and says nothing new
+		return 0, 0
 	}
 	m.trying = false
 	m.row++
 	m.ejected++
-	pause := max(g.pauseLocked(m.row), 2*took)
+	pause = max(g.pauseLocked(m.row), 2*took)
 	m.until = now.Add(pause)
-	level := slog.LevelWarn
-	if m.row > 1 {
-		level = slog.LevelDebug // it is still away
-	}
-	g.log.Log(g.ctx, level, "target ejected", "target", m.name, "reason", reason, "error", err, "retry_in", pause)
+	return m.row, pause
 }
 
 // pauseLocked is how long a member is ejected after so many failures in a row.

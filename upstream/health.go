@@ -38,29 +38,53 @@ func (g *Group) untilNext(took time.Duration) time.Duration {
 	return max(every-took, 0)
 }
 
-// judged notes what a check found that began then.
+// judged notes what a check found that began then, and tells if that is something new.
 func (g *Group) judged(m *member, started time.Time, err error) {
+	switch g.judge(m, started, err) {
+	case wentDown:
+		g.log.Warn("target down", "target", m.name, "error", err)
+	case cameUp:
+		g.log.Info("target up", "target", m.name)
+	case recovered:
+		g.log.Info("target takes connections again", "target", m.name)
+	case nothingNew:
+	}
+}
+
+// change is what a check has changed.
+type change uint8
+
+const (
+	nothingNew change = iota
+	wentDown
+	cameUp
+	recovered // it was ejected
+)
+
+func (g *Group) judge(m *member, started time.Time, err error) change {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now, before := time.Now(), m.health
 	m.heard = now
 	if err != nil {
 		m.health, m.fault = healthDown, err
-		if before != healthDown {
-			g.log.Warn("target down", "target", m.name, "error", err)
+		if before == healthDown {
+			return nothingNew
 		}
-		return
+		return wentDown
 	}
 	m.health = healthUp
+	news := nothingNew
 	switch {
 	case before == healthDown:
+		news = cameUp
 		m.back(now)
-		g.log.Info("target up", "target", m.name)
-	case m.row > 0 && started.After(m.failed): // it has recovered since
+	case m.row > 0 && started.After(m.failed):
+		news = recovered
 		m.back(now)
-		g.log.Info("target takes connections again", "target", m.name)
 	}
 	if m.row == 0 {
 		m.fault = nil
 	}
+	return news
 }
