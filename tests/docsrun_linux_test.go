@@ -175,25 +175,30 @@ func (s *shell) run(t *testing.T, command string) (code int, out string) {
 	if _, err := fmt.Fprintf(s.input, ". ./.command </dev/null; status=$?; %sprintf '\\1%%d\\n' $status; (exit $status)\n", s.awaitListeners(command)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the end of "+command, func() bool {
-		text := s.process.stdout.String()[s.read:]
-		before, after, ok := strings.Cut(text, "\x01")
-		if !ok || !strings.Contains(after, "\n") {
-			select {
-			case <-s.process.done:
-				t.Fatalf("the shell ended in %q", command)
-			default:
+	bound := patience
+	if full() {
+		bound *= 10 // there are builds among them
+	}
+	deadline := time.NewTimer(bound)
+	defer deadline.Stop()
+	for {
+		_, changed := s.process.stdout.lines()
+		before, after, marked := strings.Cut(s.process.stdout.String()[s.read:], "\x01")
+		if end := strings.Index(after, "\n"); marked && end >= 0 {
+			if _, err := fmt.Sscanf(after, "%d\n", &code); err != nil {
+				t.Fatal(err)
 			}
-			return false
+			s.read += len(before) + 1 + end + 1
+			return code, before
 		}
-		if _, err := fmt.Sscanf(after, "%d\n", &code); err != nil {
-			t.Fatal(err)
+		select {
+		case <-changed:
+		case <-s.process.done:
+			t.Fatalf("the shell ended in %q", command)
+		case <-deadline.C:
+			t.Fatalf("waited %v in vain for the end of %s", bound, command)
 		}
-		out = before
-		s.read += len(before) + 1 + strings.Index(after, "\n") + 1
-		return true
-	})
-	return code, out
+	}
 }
 
 // listens finds where a command listens in the background, or what it reads does.
