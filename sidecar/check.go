@@ -186,12 +186,13 @@ func (c *checkup) listeners(tunnels []config.Tunnel) {
 		if err != nil {
 			continue // which has been told
 		}
-		places = append(places, place{"--listen " + t.Listen.String(), addr})
-		c.origin = t.Origin
-		if err := distinct(places); err != nil {
+		here := place{"--listen " + t.Listen.String(), addr}
+		if err := here.distinctFrom(places); err != nil {
+			c.origin = t.Origin
 			c.problem(err)
-			places = places[:len(places)-1]
+			continue
 		}
+		places = append(places, here)
 	}
 }
 

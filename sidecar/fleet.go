@@ -165,7 +165,7 @@ func (f *fleet) listen(ctx context.Context, activation *socket.Activation) ([]pl
 		err := m.tunnel.listen(ctx, activation)
 		if err == nil {
 			at := m.tunnel.place()
-			if err = distinct(append(slices.Clone(places), at)); err == nil {
+			if err = at.distinctFrom(places); err == nil {
 				places = append(places, at)
 				continue
 			}

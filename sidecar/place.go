@@ -44,11 +44,19 @@ func boundTo(ctx context.Context, a socket.Address) string {
 // distinct refuses two listeners on one TCP port. SO_REUSEPORT lets them bind, and the system would hand each connection to
 // one or the other.
 func distinct(places []place) error {
-	for i, a := range places {
-		for _, b := range places[:i] {
-			if overlap(a.addr, b.addr) {
-				return fmt.Errorf("%s: is where %s listens already; choose another port", a.flag, b.flag)
-			}
+	for i, p := range places {
+		if err := p.distinctFrom(places[:i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// distinctFrom is distinct for one that joins others.
+func (p place) distinctFrom(others []place) error {
+	for _, other := range others {
+		if overlap(p.addr, other.addr) {
+			return fmt.Errorf("%s: is where %s listens already; choose another port", p.flag, other.flag)
 		}
 	}
 	return nil
