@@ -3,7 +3,9 @@ package webproxy
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +31,8 @@ type body struct {
 	awaited  bool          // the client sends it when it is told to
 	patience time.Duration // for the client; 0: without end
 	most     int64         // bytes; 0: no bound
-	trailer  http.Header   // is there when the body has ended
+	trailer  http.Header   // is there when the body has ended, with more in it than was announced
+	goes     []string      // what of the trailer goes on
 	stall    stall
 	read     atomic.Int64
 
@@ -46,6 +49,8 @@ func (p *Proxy) bodyOf(a *answer, r *http.Request) *body {
 		return nil
 	}
 	b := &body{source: r.Body, control: http.NewResponseController(a), most: p.MaxBodyBytes, trailer: r.Trailer}
+	removeFromTrailer(b.trailer)
+	b.goes = slices.Collect(maps.Keys(b.trailer))
 	b.awaited = httpguts.HeaderValuesContainsToken(r.Header["Expect"], "100-continue")
 	if r.ProtoMajor == 1 {
 		_ = b.control.EnableFullDuplex()
@@ -74,7 +79,7 @@ func (b *body) Read(p []byte) (int, error) {
 		b.fail(err)
 	case err == io.EOF:
 		b.complete()
-		removeOurs(b.trailer)
+		keepOnly(b.trailer, b.goes)
 	case err != nil:
 		b.fail(err)
 	default:

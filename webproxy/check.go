@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // maxFields is how many lines the header of a request may have. It is what Envoy and Apache allow.
@@ -19,6 +21,10 @@ type refusal struct {
 
 // check refuses what is not to be forwarded. What is no proper HTTP does not come this far.
 func (p *Proxy) check(r *http.Request) *refusal {
+	if !httpguts.ValidHostHeader(r.Host) || !httpguts.ValidHeaderFieldName(r.Method) {
+		// Of HTTP/1.1's Host and method this is known. A host beyond ASCII would be another one on its way to the target.
+		return &refusal{http.StatusBadRequest, reasonBadRequest, "the host or the method is malformed"}
+	}
 	if r.Method == http.MethodConnect {
 		return &refusal{http.StatusMethodNotAllowed, reasonMethod, "CONNECT asks for a tunnel, and this is no forward proxy"}
 	}

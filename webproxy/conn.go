@@ -34,13 +34,14 @@ type conn struct {
 	address netip.Addr           // of the client; the zero Addr if it has none
 	proof   string               // X-Forwarded-Client-Cert; "" if it showed none
 	unread  []byte               // what was read to see what it is
-	http2   *http.Server         // its own, if it speaks that
 	over    chan struct{}        // closed when it is over
 	accept  chan struct{}        // closed when no more is to be accepted of it
 	deaf    atomic.Bool          // what comes is no request any more
 
 	mu      sync.Mutex
-	taken   bool // its server has accepted it
+	http2   *http.Server // its own, if it speaks that
+	taken   bool         // its server has accepted it
+	begun   bool         // and served it so far that GOAWAY can be sent
 	closed  bool
 	shut    bool
 	ending  bool // no more requests are wanted
@@ -55,7 +56,7 @@ type secured interface {
 }
 
 func newConn(client net.Conn) *conn {
-	c := &conn{Conn: client, over: make(chan struct{}), accept: make(chan struct{})}
+	c := &conn{Conn: client, over: make(chan struct{}), accept: make(chan struct{}), idle: true}
 	if at, ok := client.RemoteAddr().(interface{ AddrPort() netip.AddrPort }); ok {
 		c.address = at.AddrPort().Addr().Unmap().WithZone("")
 	}
@@ -165,15 +166,29 @@ func (c *conn) end() {
 	c.shutLocked()
 }
 
-// follow takes note of what a connection of HTTP/1 is doing.
+// follow takes note of what a connection is doing.
 func follow(server net.Conn, state http.ConnState) {
 	c, ok := server.(*conn)
 	if !ok {
 		return
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.idle = state == http.StateNew || state == http.StateIdle
+	begins := !c.begun && state != http.StateNew
+	c.begun = c.begun || begins
+	c.endWhenQuiet()
+	late := begins && c.ending
+	c.mu.Unlock()
+	if late {
+		c.sendGoAway()
+	}
+}
+
+// goOver has the connection speak HTTP/2, with a server of its own.
+func (c *conn) goOver(server *http.Server) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.http2 = server
 	c.endWhenQuiet()
 }
 
@@ -193,11 +208,22 @@ func (c *conn) drain() {
 	c.mu.Lock()
 	c.ending = true
 	c.endWhenQuiet()
+	begun := c.begun
 	c.mu.Unlock()
-	if c.http2 != nil {
+	if begun { // else its server would not begin any more
+		c.sendGoAway()
+	}
+}
+
+// sendGoAway tells a client of HTTP/2 to send no more requests.
+func (c *conn) sendGoAway() {
+	c.mu.Lock()
+	server := c.http2
+	c.mu.Unlock()
+	if server != nil {
 		ended, cancel := context.WithCancel(context.Background())
 		cancel() // it is not waited for
-		_ = c.http2.Shutdown(ended)
+		_ = server.Shutdown(ended)
 	}
 }
 

@@ -139,3 +139,40 @@ func TestADrainSendsGoAway(t *testing.T) {
 		})
 	}
 }
+
+// TestADrainDoesNotWaitForWhoSaysNothing has a client that connected without TLS, so that what it speaks is not known yet.
+func TestADrainDoesNotWaitForWhoSaysNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, &Proxy{}, func(http.ResponseWriter, *http.Request) {})
+		c := r.dial(nil)
+		synctest.Wait()
+		began := time.Now()
+		r.drain()
+		if rest, err := io.ReadAll(c); len(rest) > 0 || err != nil {
+			t.Errorf("%q, %v", rest, err)
+		}
+		if took := time.Since(began); took != quiet {
+			t.Errorf("closed after %v, want %v", took, quiet)
+		}
+		_ = c.Close()
+	})
+}
+
+// TestHTTP2IsServedWhereADrainHasBegun has a client that was let in at the very moment when the drain begins.
+func TestHTTP2IsServedWhereADrainHasBegun(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, &Proxy{}, func(http.ResponseWriter, *http.Request) {})
+		r.drain()
+		response, err := r.client(true).Get("http://a/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			t.Error(response.Status)
+		}
+		r.clients.Wait() // GOAWAY has the client close the connection
+	})
+}

@@ -11,6 +11,7 @@ import (
 
 // Why an answer is not the target's, or broke off.
 const (
+	reasonBadRequest  = "bad_request"         // its host or its method cannot be one
 	reasonMethod      = "method_not_allowed"  // CONNECT
 	reasonMisdirected = "misdirected_request" // Proxy.Misdirected
 	reasonHeader      = "too_many_fields"     // the request's header has more than 100
@@ -30,7 +31,7 @@ const (
 // Reasons returns what Exchange.Reason can be, sorted. An error of Proxy.Dial with a method Reason can add others.
 func Reasons() []string {
 	all := []string{
-		reasonMethod, reasonMisdirected, reasonHeader, reasonBody, reasonBadBody, reasonTooMany, reasonBodyTimeout, reasonClientGone, reasonTimeout,
+		reasonBadRequest, reasonMethod, reasonMisdirected, reasonHeader, reasonBody, reasonBadBody, reasonTooMany, reasonBodyTimeout, reasonClientGone, reasonTimeout,
 		reasonNoAnswer, reasonStalled, reasonBadAnswer, reasonBroken, reasonUpgrade,
 	}
 	slices.Sort(all)
@@ -82,5 +83,9 @@ func (p *Proxy) failure(ctx context.Context, e *exchange, err error) *failure {
 	if late {
 		return f(http.StatusGatewayTimeout, reasonNoAnswer, "the target did not answer in time")
 	}
-	return f(http.StatusBadGateway, reasonBadAnswer, "the target gave no proper answer")
+	return badAnswer(err)
+}
+
+func badAnswer(err error) *failure {
+	return &failure{refusal{http.StatusBadGateway, reasonBadAnswer, "the target gave no proper answer"}, err}
 }

@@ -2,6 +2,7 @@ package webproxy
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -51,11 +52,14 @@ func (p *Proxy) forward(a *answer, e *exchange) {
 		cancel(nil) // else it would wait for a client that is still sending
 		_ = answered.Close()
 	}()
-	if response.StatusCode == http.StatusSwitchingProtocols {
+	switch code := response.StatusCode; {
+	case code == http.StatusSwitchingProtocols:
 		p.upgrade(a, e, response, upgrade)
-		return
+	case code < http.StatusOK: // those that come before the one that counts are not here
+		e.fail(a, badAnswer(fmt.Errorf("the target answered with the status %d", code)))
+	default:
+		e.reply(a, response)
 	}
-	e.reply(a, response)
 }
 
 // outbound makes the request to the target of that of the client, whose header it takes over.
@@ -70,7 +74,6 @@ func (p *Proxy) outbound(ctx context.Context, e *exchange, scheme, upgrade strin
 		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{upgrade}
 	}
 	p.tellOrigin(h, e)
-	removeOurs(in.Trailer) // as far as it is announced
 	if _, told := h["User-Agent"]; !told {
 		h["User-Agent"] = []string{""} // else it would be ours
 	}
@@ -106,8 +109,13 @@ type early struct {
 func (s *early) send(code int, header textproto.MIMEHeader) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended || code == http.StatusContinue || !s.answer.exchange.request.ProtoAtLeast(1, 1) {
-		return nil // the client is told to continue when its body is read
+	switch {
+	case s.ended, !s.answer.exchange.request.ProtoAtLeast(1, 1):
+		return nil
+	case code == http.StatusContinue: // the client is told to when its body is read
+		return nil
+	case code == http.StatusSwitchingProtocols: // which HTTP/2 does not know (RFC 9113, section 8.6), and would be the last one
+		return nil
 	}
 	h := s.answer.Header()
 	removeHopByHop(http.Header(header))
@@ -155,7 +163,9 @@ func (e *exchange) reply(a *answer, response *http.Response) {
 		prefix = ""
 	}
 	for name, values := range response.Trailer {
-		h[prefix+name] = values
+		if httpguts.ValidTrailerHeader(name) {
+			h[prefix+name] = values
+		}
 	}
 }
 

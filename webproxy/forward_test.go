@@ -18,6 +18,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 func TestRequestsArriveAsTheyWereMeant(t *testing.T) {
@@ -680,5 +683,127 @@ func TestIDsOfRequests(t *testing.T) {
 		if kept := strings.Contains(test.header, " "+id+"\r\n"); kept != test.kept {
 			t.Errorf("%q: became %q", test.header, id)
 		}
+	}
+}
+
+// TestTrailersSayNothingButWhatWasAnnounced has a client try to tell in the trailer of a request what only its header can.
+func TestTrailersSayNothingButWhatWasAnnounced(t *testing.T) {
+	t.Parallel()
+	got := make(chan string, 1)
+	r := startRaw(t, &Proxy{}, func(c net.Conn) {
+		defer func() { _ = c.Close() }()
+		var log bytes.Buffer
+		if request, err := http.ReadRequest(bufio.NewReader(io.TeeReader(c, &log))); err == nil {
+			_, _ = io.Copy(io.Discard, request.Body)
+		}
+		got <- log.String()
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	})
+	response, _ := r.ask("POST / HTTP/1.1\r\nHost: a\r\nTrailer: Sum, Host, Authorization, X-Request-Id, X-Forwarded-For\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nSum: s\r\n" +
+		"Host: b\r\nContent-Length: 7\r\nTransfer-Encoding: gzip\r\nConnection: close\r\nAuthorization: x\r\nX-Request-Id: forged\r\nX-Forwarded-For: forged\r\nMore: m\r\n\r\n")
+	if response.StatusCode != http.StatusOK {
+		t.Error(response.Status)
+	}
+	log := <-got
+	if _, trailer, _ := strings.Cut(log, "\r\n\r\n0\r\n"); trailer != "Sum: s\r\n\r\n" || !strings.Contains(log, "\r\nTrailer: Sum\r\n") {
+		t.Errorf("the target got %q", log)
+	}
+}
+
+// TestAStatusThatIsNone has targets answer with what no client could be sent.
+func TestAStatusThatIsNone(t *testing.T) {
+	t.Parallel()
+	for _, status := range []string{"000", "042", "099"} {
+		r := startRaw(t, &Proxy{}, func(c net.Conn) {
+			defer func() { _ = c.Close() }()
+			_, _ = http.ReadRequest(bufio.NewReader(c))
+			_, _ = io.WriteString(c, "HTTP/1.1 "+status+" No\r\nContent-Length: 0\r\n\r\n")
+		})
+		response, _ := r.ask(get)
+		r.stop()
+		if told := r.observed(); response.StatusCode != http.StatusBadGateway || len(told) != 1 || told[0].Reason != reasonBadAnswer {
+			t.Errorf("%s: answered %s, told of %+v", status, response.Status, told)
+		}
+	}
+}
+
+// TestNobodySwitchesProtocolsInHTTP2 has a target say so in HTTP/2, where it means nothing, before it answers.
+func TestNobodySwitchesProtocolsInHTTP2(t *testing.T) {
+	t.Parallel()
+	r := startRaw(t, &Proxy{TargetH2C: true}, func(c net.Conn) {
+		defer func() { _ = c.Close() }()
+		_, _ = io.ReadFull(c, make([]byte, len(http2.ClientPreface)))
+		framer := http2.NewFramer(c, c)
+		_ = framer.WriteSettings()
+		for {
+			frame, err := framer.ReadFrame()
+			if err != nil {
+				return
+			}
+			if asked, ok := frame.(*http2.HeadersFrame); ok {
+				for _, status := range []string{"101", "200"} {
+					var block bytes.Buffer
+					_ = hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":status", Value: status})
+					_ = framer.WriteHeaders(http2.HeadersFrameParam{
+						StreamID: asked.StreamID, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: status == "200",
+					})
+				}
+			}
+		}
+	})
+	if response, _ := r.ask(get); response.StatusCode != http.StatusOK {
+		t.Error(response.Status)
+	}
+}
+
+// TestHostsAndMethodsThatAreNone come where Go's server does not look at them: a host in a URL, and HTTP/2.
+func TestHostsAndMethodsThatAreNone(t *testing.T) {
+	t.Parallel()
+	asked := make(chan string, 10)
+	r := start(t, &Proxy{Misdirected: func(host string) bool { return host == "xn--bcher-kva.example" }}, func(_ http.ResponseWriter, r *http.Request) {
+		asked <- r.Host
+	})
+	if response, _ := r.ask("GET http://bücher.example/ HTTP/1.1\r\nHost: a\r\n\r\n"); response.StatusCode != http.StatusBadRequest {
+		t.Errorf("a host beyond ASCII in a URL: %s", response.Status)
+	}
+	for _, test := range []struct{ method, host string }{{"GET", "a b"}, {"GET /", "a"}} {
+		c := r.dial(nil)
+		var block bytes.Buffer
+		encoder := hpack.NewEncoder(&block)
+		for _, f := range []hpack.HeaderField{
+			{Name: ":method", Value: test.method}, {Name: ":scheme", Value: "http"}, {Name: ":path", Value: "/"}, {Name: ":authority", Value: test.host},
+		} {
+			_ = encoder.WriteField(f)
+		}
+		go func() {
+			_, _ = io.WriteString(c, http2.ClientPreface)
+			framer := http2.NewFramer(c, nil)
+			_ = framer.WriteSettings()
+			_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true})
+		}()
+		framer := http2.NewFramer(io.Discard, c)
+		framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+		for {
+			frame, err := framer.ReadFrame()
+			if err != nil {
+				t.Fatalf("%+v: %v", test, err)
+			}
+			if answer, ok := frame.(*http2.MetaHeadersFrame); ok {
+				if status := answer.PseudoValue("status"); status != "400" {
+					t.Errorf("%+v: %s", test, status)
+				}
+				break
+			}
+			if reset, ok := frame.(*http2.RSTStreamFrame); ok {
+				t.Logf("%+v: %v", test, reset)
+				break
+			}
+		}
+		_ = c.Close()
+	}
+	select {
+	case host := <-asked:
+		t.Errorf("the target was asked for %q", host)
+	default:
 	}
 }

@@ -2,6 +2,7 @@ package webproxy
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -31,6 +32,27 @@ func removeHopByHop(h http.Header) {
 func removeOurs(h http.Header) {
 	for name := range h {
 		if isOurs(name) {
+			delete(h, name)
+		}
+	}
+}
+
+// removeFromTrailer removes what no trailer may tell a target: what a request means, to whom it goes and where it ends (RFC 9110,
+// section 6.5.1), and what we say ourselves.
+func removeFromTrailer(h http.Header) {
+	removeOurs(h)
+	delete(h, requestID)
+	for name := range h {
+		if !httpguts.ValidTrailerHeader(name) {
+			delete(h, name)
+		}
+	}
+}
+
+// keepOnly removes all but what is named.
+func keepOnly(h http.Header, names []string) {
+	for name := range h {
+		if !slices.Contains(names, name) {
 			delete(h, name)
 		}
 	}

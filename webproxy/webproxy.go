@@ -132,6 +132,8 @@ func (p *Proxy) Handle(ctx context.Context, client net.Conn) {
 	p.requests.Add(1)
 	defer p.requests.Done()
 	c := newConn(client)
+	defer context.AfterFunc(ctx, c.drain)()
+	defer context.AfterFunc(p.ctx, func() { _ = c.Close() })()
 	server := p.http1
 	switch http2, err := c.speaksHTTP2(p.HeaderTimeout); {
 	case err != nil:
@@ -139,10 +141,8 @@ func (p *Proxy) Handle(ctx context.Context, client net.Conn) {
 		return
 	case http2:
 		server = p.server(true) // one for each, which can be told to send GOAWAY
-		c.http2 = server
+		c.goOver(server)
 	}
-	defer context.AfterFunc(ctx, c.drain)()
-	defer context.AfterFunc(p.ctx, func() { _ = c.Close() })()
 	_ = server.Serve(c.listener())
 	<-c.over
 }
