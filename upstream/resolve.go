@@ -27,7 +27,7 @@ func (g *Group) follow(target int) {
 		}
 		pause := g.options.ResolveInterval
 		if known := g.resolved(target, addresses, err); !known {
-			pause, retry = min(retry, pause), 2*retry
+			pause, retry = min(retry, pause), min(2*retry, pause)
 		}
 		first()
 		select {

@@ -226,3 +226,19 @@ func TestAMemberThatIsGoneIsCheckedNoMore(t *testing.T) {
 		}
 	})
 }
+
+func TestANameThatDoesNotResolveForLongIsAskedForNoMoreOften(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		z := new(zone)
+		z.says(errNXDOMAIN)
+		r, _ := named(z, Options{})
+		time.Sleep(time.Hour)
+		r.Close()
+		z.mu.Lock()
+		defer z.mu.Unlock()
+		if most := int(time.Hour/defaultResolveInterval) + 10; len(z.asked) > most {
+			t.Errorf("asked %d times in an hour, and %d are enough", len(z.asked), most)
+		}
+	})
+}
