@@ -2,6 +2,7 @@ package status
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -124,5 +125,20 @@ func TestDrainIsAskedForByPost(t *testing.T) {
 	o.Drain = nil
 	if response, _ := ask(t, "POST", served(t, o)+"/_drain?tunnel=runs"); response.StatusCode != http.StatusNotFound {
 		t.Errorf("where it is not enabled: %d", response.StatusCode)
+	}
+}
+
+// Probes bring no token, and need no names of tunnels that they do not know.
+func TestNamesOfTunnelsAreForThoseWithTheToken(t *testing.T) {
+	t.Parallel()
+	o, _ := several(t)
+	o.Token, _ = newToken(t, theToken)
+	o.Log = slog.New(slog.DiscardHandler)
+	url := served(t, o)
+	if response, body := ask(t, "GET", url+"/readyz?tunnel=none"); response.StatusCode != http.StatusNotFound || body != "there is no such tunnel\n" {
+		t.Errorf("without it: %d %s", response.StatusCode, body)
+	}
+	if response, body := ask(t, "GET", url+"/_status?tunnel=none", "Authorization", "Bearer "+theToken); response.StatusCode != http.StatusNotFound || !strings.Contains(body, "but runs, fails") {
+		t.Errorf("with it: %d %s", response.StatusCode, body)
 	}
 }

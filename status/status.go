@@ -171,7 +171,8 @@ func New(o Options) http.Handler {
 			Revision: o.Revision,
 			Compiler: runtime.Version(),
 		},
-		hostname: hostname,
+		hostname:  hostname,
+		anonymous: o.Token != nil,
 	}
 
 	mux := http.NewServeMux()
@@ -210,11 +211,12 @@ func New(o Options) http.Handler {
 
 // port is what the handlers of one status port share.
 type port struct {
-	state    *State
-	tunnels  func() []Tunnel
-	build    build
-	hostname string
-	listing  sync.Mutex // held while connections are listed
+	state     *State
+	tunnels   func() []Tunnel
+	build     build
+	hostname  string
+	anonymous bool       // there is a token, and what isOpen is for those who do not have it
+	listing   sync.Mutex // held while connections are listed
 }
 
 // guarded puts on every answer of h the headers that all of them have.

@@ -98,7 +98,7 @@ func (t *Token) is(text string) bool {
 // at / tells nothing at all: a browser brings no token before there is one to ask for it.
 func (t *Token) required(h http.Handler, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/livez" || r.URL.Path == "/readyz" || r.URL.Path == "/" {
+		if isOpen(r.URL.Path) {
 			h.ServeHTTP(w, r)
 			return
 		}
@@ -116,6 +116,9 @@ func (t *Token) required(h http.Handler, log *slog.Logger) http.Handler {
 		}
 	})
 }
+
+// isOpen tells whether a path is for everybody.
+func isOpen(path string) bool { return path == "/livez" || path == "/readyz" || path == "/" }
 
 // bearer returns the token of a request. One that names several credentials
 // names none: which of them counts is nothing to be guessed.
