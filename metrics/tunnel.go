@@ -30,7 +30,8 @@ type Tunnel struct {
 	// Targets is not.
 	TargetUp func() (up, known bool)
 
-	// Targets are those that connections are spread over, each name once.
+	// Targets are those that connections are spread over, and those of routes,
+	// each name once.
 	Targets func() []Target
 
 	Routes []Route // what its connections go by; none: they all go one way
@@ -51,6 +52,7 @@ type Route struct {
 // Target is one of several targets of a tunnel, as it is now.
 type Target struct {
 	Name      string
+	Alone     bool             // it is the only one of its route: nothing beside its health is told
 	Up, Known bool             // whether it is up, if that is known
 	Ejected   bool             // connecting to it failed a moment ago
 	Open      int              // connections in hand
@@ -216,6 +218,9 @@ func (t *Target) collect(send func(desc *prometheus.Desc, kind prometheus.ValueT
 	name := label(t.Name)
 	if t.Known {
 		send(descTargetUp, prometheus.GaugeValue, truth(t.Up), name)
+	}
+	if t.Alone {
+		return
 	}
 	send(descTargetOpen, prometheus.GaugeValue, float64(t.Open), name)
 	send(descTargetTotal, prometheus.CounterValue, float64(t.Total), name)

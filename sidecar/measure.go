@@ -86,11 +86,8 @@ func (t *tunnel) measured(l *ledger) metrics.Tunnel {
 			return out
 		},
 	}
-	if spreads(t.config) {
-		measured.Targets = t.measuredTargets
-	}
-	if t.config.Upstream.IsBalanced() {
-		measured.TargetUp = nil
+	if t.routes != nil || t.config.Upstream.IsBalanced() { // of which the check tells only whether all is well
+		measured.TargetUp, measured.Targets = nil, t.measuredTargets
 	}
 	return measured
 }

@@ -49,23 +49,38 @@ func (t *tunnel) shownTargets() []status.Target {
 	return all
 }
 
-// measuredTargets are those that connections are spread over, for the metrics. What several routes have in common is told of
-// once: it is up if all of them find it so.
+// measuredTargets are those that connections are spread over, and those of routes, for the metrics. What several routes have in
+// common is told of once: it is up if all of them find it so.
 func (t *tunnel) measuredTargets() []metrics.Target {
 	var all []metrics.Target
 	for _, u := range t.allTargets() {
-		if u.group == nil {
-			continue
-		}
-		for _, s := range u.group.States() {
-			next := measuredTarget(&s)
-			at := slices.IndexFunc(all, func(known metrics.Target) bool { return known.Name == s.Name })
+		for _, next := range u.measured() {
+			at := slices.IndexFunc(all, func(known metrics.Target) bool { return known.Name == next.Name })
 			if at < 0 {
 				all = append(all, next)
 				continue
 			}
 			all[at] = together(&all[at], &next)
 		}
+	}
+	return all
+}
+
+// measured are the targets for the metrics. Of one alone there is its health.
+func (u *targets) measured() []metrics.Target {
+	switch {
+	case u.to.IsZero():
+		return nil
+	case u.group == nil:
+		only := metrics.Target{Name: u.to.Targets[0].Address.String(), Alone: true}
+		if heard := u.heard.Load(); heard != nil {
+			only.Up, only.Known = heard.up, time.Since(heard.at) < upFor
+		}
+		return []metrics.Target{only}
+	}
+	var all []metrics.Target
+	for _, s := range u.group.States() {
+		all = append(all, measuredTarget(&s))
 	}
 	return all
 }
@@ -87,6 +102,7 @@ func measuredTarget(s *upstream.State) metrics.Target {
 func together(a, b *metrics.Target) metrics.Target {
 	sum := metrics.Target{
 		Name:      a.Name,
+		Alone:     a.Alone && b.Alone,
 		Up:        (a.Up || !a.Known) && (b.Up || !b.Known),
 		Known:     a.Known || b.Known,
 		Ejected:   a.Ejected || b.Ejected,

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync/atomic"
+	"time"
 
 	"sallyport/config"
 	"sallyport/proxy"
@@ -25,8 +27,16 @@ type targets struct {
 	group  *upstream.Group // nil: there is one at most, which is dialled as it is
 	socket dialer          // connects to that one; nil: there is a group, or none
 
+	heard atomic.Pointer[heard] // of that one, by the latest check; nil: nothing yet
+
 	// By target, in client mode: what gives the config for a connection to an address.
 	configs, probes []targetConfig
+}
+
+// heard is what a check has found out.
+type heard struct {
+	at time.Time
+	up bool
 }
 
 // targetConfig gives the config for a connection to an address.
@@ -164,7 +174,9 @@ func (u *targets) check(ctx context.Context) error {
 	if u.group != nil {
 		return u.group.Check(ctx)
 	}
-	return u.checking(0, u.socket)(ctx)
+	err := u.checking(0, u.socket)(ctx)
+	u.heard.Store(&heard{time.Now(), err == nil})
+	return err
 }
 
 // checking returns how to find out whether the target that dial connects to is up.

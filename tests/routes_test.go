@@ -348,3 +348,21 @@ func TestARouteGoesOnWithoutOneOfItsTargets(t *testing.T) {
 	}
 	c.stop(t)
 }
+
+// TestTargetsOfRoutesAreMeasuredEach has a target alone in one route, and among several in another: a scrape has it once, and
+// another route's does not count for it.
+func TestTargetsOfRoutesAreMeasuredEach(t *testing.T) {
+	t.Parallel()
+	both, other, gone := serve(t, "tcp", echo).address, serve(t, "tcp", echo).address, reserve(t)
+	m := newMany(t)
+	m.write(t, fmt.Sprintf("- name: x\n  mode: server\n  listen: %s\n  target: %s\n  routes:\n"+
+		"  - {name: a, server-name: a.test, target: ['%s', '%s']}\n  - {name: b, server-name: b.test, target: '%s'}\n",
+		reserve(t), both, both, other, gone))
+	m.run(t)
+	m.status.get(t, "/healthz")
+	for target, want := range map[string]float64{both: 1, other: 1, gone: 0} {
+		if up := metricOf(t, m.process, `sallyport_target_up{target="`+target+`",tunnel="x"}`); up != want {
+			t.Errorf("sallyport_target_up of %s is %v, want %v", target, up, want)
+		}
+	}
+}
