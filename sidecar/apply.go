@@ -161,9 +161,9 @@ func (p *plan) inherited(m *member) bool {
 	return slices.ContainsFunc(p.fresh, func(n *fresh) bool { return n.from == m })
 }
 
-// apart refuses two tunnels on one TCP port, of those that there are to be.
+// apart refuses two tunnels on one TCP port, of those that there are to be, and one on that of the process.
 func (f *fleet) apart(p *plan) error {
-	var places []place
+	places := slices.Clone(f.beside)
 	for _, m := range f.members() {
 		if m.tunnel != nil && m.accepts() && p.kept[m.name()] {
 			places = append(places, m.tunnel.place())

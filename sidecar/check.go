@@ -29,11 +29,12 @@ func Check(ctx context.Context, cfg *config.Sidecar, out io.Writer) error {
 	for i := range cfg.Tunnels {
 		c.tunnel(ctx, &cfg.Tunnels[i])
 	}
-	c.listeners(cfg.Tunnels)
+	tunnels := c.listeners(cfg.Tunnels)
 	if c.origin = nil; cfg.File != nil {
 		c.origin = cfg.File.Origin
 	}
 	c.address(ctx, "status port", "--status", cfg.Status.Listen, false)
+	c.listener("--status", cfg.Status.Listen, tunnels)
 	if len(cfg.Tunnels) > 0 {
 		c.door(ctx, *cfg)
 	}
@@ -174,26 +175,31 @@ func chains(source *certloader.Source) [][]*x509.Certificate {
 	return all
 }
 
-// listeners finds out whether two tunnels would listen at one place that they call by different names.
-func (c *checkup) listeners(tunnels []config.Tunnel) {
+// listeners finds out whether two tunnels would listen at one place that they call by different names, and returns where they do.
+func (c *checkup) listeners(tunnels []config.Tunnel) []place {
 	var places []place
 	for i := range tunnels {
-		t := &tunnels[i]
-		if t.Listen.Network() != "tcp" {
-			continue
-		}
-		addr, err := net.ResolveTCPAddr("tcp", t.Listen.String())
-		if err != nil {
-			continue // which has been told
-		}
-		here := place{"--listen " + t.Listen.String(), addr}
-		if err := here.distinctFrom(places); err != nil {
-			c.origin = t.Origin
-			c.problem(err)
-			continue
-		}
-		places = append(places, here)
+		c.origin = tunnels[i].Origin
+		places = c.listener("--listen", tunnels[i].Listen, places)
 	}
+	return places
+}
+
+// listener is listeners for one address beside others. It returns all that there are then.
+func (c *checkup) listener(flag string, a socket.Address, others []place) []place {
+	if a.Network() != "tcp" {
+		return others
+	}
+	addr, err := net.ResolveTCPAddr("tcp", a.String())
+	if err != nil {
+		return others // which has been told
+	}
+	at := place{flag + " " + a.String(), addr}
+	if err := at.distinctFrom(others); err != nil {
+		c.problem(err)
+		return others
+	}
+	return append(others, at)
 }
 
 // ticketKeys reports on the keys that session tickets are sealed with, if they are shared.

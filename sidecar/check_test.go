@@ -151,6 +151,7 @@ func TestCheckFindsWhatWouldNotWork(t *testing.T) {
 		{name: "a listener that does not resolve", request: named, line: strings.Replace(checkServer, "unix:@/in", "absent.invalid:80", 1), want: []string{"--listen absent.invalid:80: "}},
 		{name: "an owner that there is not", request: named, line: checkServer + "--listen-owner nosuchuser", want: []string{`--listen-owner nosuchuser: no user "nosuchuser" on this system`}},
 		{name: "a listener that systemd will hand over", request: named, line: strings.Replace(checkServer, "unix:@/in", "systemd:web", 1)},
+		{name: "a status port on the listener's", request: named, line: "server --listen localhost:4711 --target unix:@/out --keystore @/server-combined.pem --cacert @/ca.pem --allow-all --status 127.0.0.1:4711", want: []string{"--status 127.0.0.1:4711: is where --listen localhost:4711 listens already"}},
 		{name: "a status port that does not resolve", request: named, line: checkServer + "--status absent.invalid:80", want: []string{"--status absent.invalid:80: "}},
 		{name: "a target that need not resolve", request: named, line: strings.Replace(checkServer, "unix:@/out", "absent.invalid:80 --unsafe-target --skip-resolve", 1)},
 		{name: "two things", request: past(devpki.Request{CommonName: "web"}), line: checkServer, want: []string{"expired at ", "; --cert ", "no SAN"}},

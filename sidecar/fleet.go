@@ -32,6 +32,7 @@ type fleet struct {
 	report   func(error) // takes the failure of a listener that nothing else can be done about
 
 	confined *sandbox.Rules // what the sandbox allows; nil: there is none
+	beside   []place        // where the process listens beside its tunnels
 
 	roster  atomic.Pointer[[]*member] // in the order of the configuration, those that are removed last
 	changed chan part                 // those that have something to be reloaded
@@ -307,13 +308,13 @@ func (f *fleet) admit(ctx context.Context, m *member, t *tunnel) (tell func(), _
 	if f.closed || !slices.Contains(f.members(), m) {
 		return nil, errUnwanted
 	}
-	places := []place{t.place()}
+	others := slices.Clone(f.beside)
 	for _, other := range f.members() {
 		if other.tunnel != nil && other.accepts() {
-			places = append([]place{other.tunnel.place()}, places...)
+			others = append(others, other.tunnel.place())
 		}
 	}
-	if err := distinct(places); err != nil {
+	if err := t.place().distinctFrom(others); err != nil {
 		return nil, err
 	}
 	heir := f.newMember(m.config, m.ledger)

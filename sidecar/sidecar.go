@@ -147,7 +147,9 @@ func (s *Sidecar) openParts(ctx context.Context, build Build, activation *socket
 	if s.port, err = s.openPort(ctx, build, activation); err != nil {
 		return err
 	}
-	return distinct(append(places, place{"--status " + s.config.Status.Listen.String(), s.port.listener.Addr()}))
+	at := place{"--status " + s.config.Status.Listen.String(), s.port.listener.Addr()}
+	s.fleet.beside = []place{at}
+	return at.distinctFrom(places)
 }
 
 // close lets go of all that New and Run opened and that is still open. What drains has to be drained before.

@@ -108,9 +108,9 @@ func TestAFileThatCannotBeAppliedChangesNothing(t *testing.T) {
 	t.Parallel()
 	m := newMany(t)
 	target := serve(t, "tcp", echo).address
-	stays, goes, comes := reserve(t), reserve(t), reserve(t)
+	stays, goes, comes, status := reserve(t), reserve(t), reserve(t), reserve(t)
 	m.write(t, one("stays", stays, target), one("goes", goes, target))
-	m.run(t)
+	m.process = start(t, "run", "--config", m.config, "--status", "http://"+status)
 	other := t.TempDir()
 	other = filepath.Join(other, "elsewhere")
 	if err := os.Mkdir(other, 0o700); err != nil {
@@ -121,6 +121,7 @@ func TestAFileThatCannotBeAppliedChangesNothing(t *testing.T) {
 		"a syntax error":         {"- {", "sallyport.yaml:"},
 		"an unknown key":         {one("comes", comes, target, "idle-timeuot: 1m"), "idle-timeout"},
 		"a port that is taken":   {one("comes", stays, target), stays},
+		"the status port":        {one("comes", "localhost:"+port(t, status), target), "--status " + status},
 		"no certificate":         {one("comes", comes, target, "cert: "+m.pki.dir+"/none.pem"), "no such file"},
 		"a path out of reach":    {one("comes", comes, target, "cert: "+other+"/cert.pem"), "needs to read in " + other},
 		"a target out of reach":  {one("comes", comes, "localhost:1"), "needs to connect to port 1"},
