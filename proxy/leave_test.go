@@ -95,7 +95,7 @@ func TestAListenerIsHandedOverWithoutAnybodyLost(t *testing.T) {
 	}
 	var total int64
 	s := serve()
-	for range 50 {
+	for range 25 {
 		before := s
 		if err := before.HandOver(); err != nil {
 			t.Fatal(err)
@@ -237,5 +237,33 @@ func TestAListenerThatCannotBeInterruptedIsNotHandedOver(t *testing.T) {
 	}
 	if err := <-served; !errors.Is(err, ErrServerClosed) {
 		t.Errorf("Serve returned %v", err)
+	}
+}
+
+// TestLeavingWaitsForNobodyWithLimits has places free for whoever comes, of which Serve must take none any more.
+func TestLeavingWaitsForNobodyWithLimits(t *testing.T) {
+	t.Parallel()
+	for range 25 {
+		for _, leave := range []func(*Server) error{(*Server).HandOver, func(s *Server) error { return s.Drain(t.Context()) }} {
+			s := &Server{Dial: echoed, MaxConns: 10, MaxHandshakes: 10}
+			ln := listenHere(t)
+			serving := make(chan error, 1)
+			go func() { serving <- s.Serve(ln) }()
+			if err := call(ln); err != nil { // then it waits for the next one
+				t.Fatal(err)
+			}
+			left := make(chan error, 1)
+			go func() { left <- leave(s) }()
+			select {
+			case err := <-left:
+				if err != nil {
+					t.Error(err)
+				}
+			case <-time.After(limit):
+				t.Fatal("the accept loop does not end")
+			}
+			<-serving
+			_ = s.Shutdown(t.Context())
+		}
 	}
 }

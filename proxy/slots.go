@@ -13,21 +13,21 @@ func newSlots(n int) slots {
 	return make(slots, n)
 }
 
-// take waits for a free place, and answers pings meanwhile; false when the context ends first.
+// take waits for a free place, and answers pings meanwhile; false when the context ends first, also where one is free by then.
 func (s slots) take(ctx context.Context, pings pings) bool {
-	if s == nil {
-		return ctx.Err() == nil
-	}
-	for {
+	for ctx.Err() == nil {
+		if s == nil {
+			return true
+		}
 		select {
 		case s <- struct{}{}:
 			return true
 		case answered := <-pings:
 			close(answered)
 		case <-ctx.Done():
-			return false
 		}
 	}
+	return false
 }
 
 // give frees a place that was taken.
