@@ -19,10 +19,10 @@ import (
 )
 
 // Check loads and verifies all that New would, and tells out what it found. It opens no listener, asks no ACME CA for a
-// certificate, and connects to nothing but the sources of identities. The error tells everything that would keep New from
-// succeeding, or would have peers refuse what was loaded; it is nil if there is nothing of the kind. What is merely about to
-// go wrong, such as a certificate that expires soon, is in the report alone. Faults of the file that the configuration is from
-// come first, and the tunnels that they are about have not been looked at.
+// certificate, and connects to nothing but the sources of identities, which have ConnectTimeout to answer. The error tells
+// everything that would keep New from succeeding, or would have peers refuse what was loaded; it is nil if there is nothing of
+// the kind. What is merely about to go wrong, such as a certificate that expires soon, is in the report alone. Faults of the
+// file that the configuration is from come first, and the tunnels that they are about have not been looked at.
 func Check(ctx context.Context, cfg *config.Sidecar, out io.Writer) error {
 	c := &checkup{now: time.Now()}
 	c.file(cfg.File)
@@ -342,7 +342,10 @@ func (c *checkup) source(ctx context.Context, t *config.Tunnel) (*certloader.Sou
 			provider, err = certloader.Files(certloader.FileOptions{CABundle: t.CACert}), nil
 		}
 	} else {
-		provider, err = newProvider(ctx, t, silence)
+		soon, cancel := context.WithTimeoutCause(ctx, t.ConnectTimeout,
+			fmt.Errorf("nothing of use within --connect-timeout %v, for which a check waits", t.ConnectTimeout))
+		defer cancel()
+		provider, err = newProvider(soon, t, silence)
 	}
 	if err != nil {
 		return nil, err
