@@ -141,6 +141,9 @@ func parseTarget(text string) (Target, error) {
 		}
 		t.Weight = int(n)
 	}
+	if strings.Contains(place, ",") && !strings.HasPrefix(place, "unix:") {
+		return t, errors.New("several in one; give each by itself")
+	}
 	var err error
 	t.Address, err = socket.ParseAddress(place)
 	return t, err

@@ -66,6 +66,7 @@ func TestWrongCombinations(t *testing.T) {
 		{leastServer + " --listen :1", "--listen: given twice; it takes one value"},
 		{leastServer + " --target LOCALHOST:8080;weight=2", "--target LOCALHOST:8080: given twice; for a larger share write LOCALHOST:8080;weight=2"},
 		{leastServer + " --target localhost:1;weight=0", `--target "localhost:1;weight=0": not a weight; use 1 to 256`},
+		{leastServer + " --target localhost:1,localhost:2", `--target "localhost:1,localhost:2": several in one; give each by itself`},
 		{leastServer + " --target localhost:1;weight=257", `--target "localhost:1;weight=257": not a weight; use 1 to 256`},
 		{leastServer + " --target unix:/s;weight=", `--target "unix:/s;weight=": not a weight; use 1 to 256`},
 		{leastServer + " --target localhost:1;wieght=2", `--target "localhost:1;wieght=2": an option that is none; write HOST:PORT;weight=N`},
