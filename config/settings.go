@@ -251,7 +251,7 @@ var settings = []setting{
 	},
 	{
 		name: "watch-files", commands: inProcess, group: groupIdentity, initial: "true",
-		help: "reload when one of the files above changes",
+		help: "reload when a file changes that a tunnel or the status port takes something from",
 		set:  one(func(d *draft) *bool { return &d.sidecar.WatchFiles }, parseSwitch),
 	},
 	{
