@@ -102,7 +102,7 @@ func (b *body) complete() {
 func (b *body) begin() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.begun = true
+	b.begun = b.begun || !b.closed
 	return !b.closed
 }
 
@@ -157,6 +157,33 @@ func (b *body) skip() bool {
 
 // unasked reports whether the client waits to be told that it may send the body. b.mu is held.
 func (b *body) unasked() bool { return b.awaited && !b.begun }
+
+// watch finds out whether the client goes away during the answer, where nobody else does: Go's server does so from the end of a body
+// on, and whoever reads it until then. Neither comes to pass with one that the client waits to be told to send, if nobody will read
+// it any more. Its connection ends with the answer; so what still comes is no request. The result ends the watch.
+func (b *body) watch(gone func()) (end func()) {
+	if b == nil || b.conn == nil {
+		return func() {}
+	}
+	b.mu.Lock()
+	unasked := b.unasked()
+	b.closed = b.closed || unasked
+	b.mu.Unlock()
+	if !unasked {
+		return func() {}
+	}
+	b.conn.deaf.Store(true)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		_, _ = io.Copy(io.Discard, b.conn.Conn)
+		gone()
+	}()
+	return func() {
+		_ = b.conn.SetReadDeadline(time.Unix(1, 0))
+		<-over
+	}
+}
 
 // isLast reports whether the connection ends with the answer to the body's request.
 func (b *body) isLast() bool {

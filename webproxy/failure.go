@@ -41,6 +41,12 @@ func Reasons() []string {
 // errHalfClosed is an upgraded connection of which one direction went on for too long after the other had ended.
 var errHalfClosed = errors.New("one direction went on for too long after the other had ended")
 
+// errReset is a stream of HTTP/2 that its client has reset.
+var errReset = errors.New("the client has reset the stream")
+
+// errGone is a client of HTTP/1 that went away.
+var errGone = errors.New("the client went away")
+
 // failure is a request that the target has not answered.
 type failure struct {
 	refusal

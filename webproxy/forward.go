@@ -2,6 +2,7 @@ package webproxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -52,13 +53,19 @@ func (p *Proxy) forward(a *answer, e *exchange) {
 		cancel(nil) // else it would wait for a client that is still sending
 		_ = answered.Close()
 	}()
+	if e.isReset() {
+		e.fail(a, p.failure(ctx, e, errReset))
+	}
+	if response.Close { // else Go's HTTP client will want the body, whatever the answer is
+		defer e.body.watch(func() { cancel(errGone) })()
+	}
 	switch code := response.StatusCode; {
 	case code == http.StatusSwitchingProtocols:
 		p.upgrade(a, e, response, upgrade)
 	case code < http.StatusOK: // those that come before the one that counts are not here
 		e.fail(a, badAnswer(fmt.Errorf("the target answered with the status %d", code)))
 	default:
-		e.reply(a, response)
+		e.reply(ctx, a, response)
 	}
 }
 
@@ -121,6 +128,9 @@ func (s *early) send(code int, header textproto.MIMEHeader) error {
 	removeHopByHop(http.Header(header))
 	maps.Copy(h, header)
 	s.answer.WriteHeader(code)
+	if s.answer.exchange.isReset() {
+		return errReset
+	}
 	clear(h)
 	return nil
 }
@@ -132,7 +142,7 @@ func (s *early) end() {
 }
 
 // reply sends the target's answer as it comes.
-func (e *exchange) reply(a *answer, response *http.Response) {
+func (e *exchange) reply(ctx context.Context, a *answer, response *http.Response) {
 	h := a.Header()
 	removeHopByHop(response.Header)
 	maps.Copy(h, response.Header)
@@ -151,7 +161,7 @@ func (e *exchange) reply(a *answer, response *http.Response) {
 	if response.ContentLength < 0 {
 		_ = control.Flush()
 	}
-	if err := e.copy(a, control, response); err != nil {
+	if err := e.copy(ctx, a, control, response); err != nil {
 		e.breakOff()
 	}
 	if len(response.Trailer) == 0 {
@@ -170,7 +180,7 @@ func (e *exchange) reply(a *answer, response *http.Response) {
 }
 
 // copy sends the body of an answer.
-func (e *exchange) copy(a *answer, control *http.ResponseController, response *http.Response) error {
+func (e *exchange) copy(ctx context.Context, a *answer, control *http.ResponseController, response *http.Response) error {
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
 	for {
@@ -189,7 +199,7 @@ func (e *exchange) copy(a *answer, control *http.ResponseController, response *h
 		}
 		if err != nil {
 			e.Reason, e.Err = reasonBroken, err
-			if e.request.Context().Err() != nil {
+			if e.request.Context().Err() != nil || errors.Is(context.Cause(ctx), errGone) {
 				e.Reason = reasonClientGone
 			}
 			return err

@@ -366,9 +366,8 @@ func TestRequestsAreRefused(t *testing.T) {
 		t.Errorf("a large header: %s", response.Status)
 	}
 	r.stop()
-	close(reached)
-	for what := range reached {
-		if !strings.HasSuffix(what, "EOF") {
+	for range len(reached) { // nobody waits for what is still with the target
+		if what := <-reached; !strings.HasSuffix(what, "EOF") {
 			t.Errorf("the target was asked for %s", what)
 		}
 	}
@@ -806,4 +805,61 @@ func TestHostsAndMethodsThatAreNone(t *testing.T) {
 		t.Errorf("the target was asked for %q", host)
 	default:
 	}
+}
+
+// TestAResetDuringAnEarlyAnswer has a client reset its stream while the header of that answer is on its way to it.
+func TestAResetDuringAnEarlyAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := startRaw(t, &Proxy{}, func(c net.Conn) {
+			defer func() { _ = c.Close() }()
+			_, _ = http.ReadRequest(bufio.NewReader(c))
+			_, _ = io.WriteString(c, "HTTP/1.1 103 Early Hints\r\nLink: "+strings.Repeat("x", 200<<10)+"\r\n\r\n")
+			_, _ = io.Copy(io.Discard, c)
+		})
+		c := r.dial(nil)
+		var block bytes.Buffer
+		encoder := hpack.NewEncoder(&block)
+		for _, f := range []hpack.HeaderField{{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "http"}, {Name: ":path", Value: "/"}, {Name: ":authority", Value: "a"}} {
+			_ = encoder.WriteField(f)
+		}
+		_, _ = io.WriteString(c, http2.ClientPreface)
+		framer := http2.NewFramer(c, nil)
+		_ = framer.WriteSettings()
+		_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true})
+		synctest.Wait() // it does not fit into what the client has not read
+		_ = framer.WriteRSTStream(1, http2.ErrCodeCancel)
+		synctest.Wait()
+		if told := r.observed(); len(told) != 1 || told[0].Code != statusClientGone || told[0].Reason != reasonClientGone {
+			t.Errorf("told of %+v", told)
+		}
+		_ = c.Close()
+	})
+}
+
+// TestAClientThatGoesAwayIsMissed has one wait for leave to send its body, which the target does not want; nor does that come to
+// the end of its answer.
+func TestAClientThatGoesAwayIsMissed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gone := make(chan struct{})
+		r := startRaw(t, &Proxy{}, func(c net.Conn) {
+			defer func() { _ = c.Close() }()
+			_, _ = http.ReadRequest(bufio.NewReader(c))
+			_, _ = io.WriteString(c, "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 10\r\n\r\nhalf")
+			_, _ = io.Copy(io.Discard, c)
+			close(gone)
+		})
+		c := r.dial(nil)
+		_, _ = io.WriteString(c, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+		if response, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || response.StatusCode != http.StatusForbidden || !response.Close {
+			t.Errorf("%v, %v", response, err)
+		}
+		_ = c.Close()
+		<-gone
+		r.stop()
+		if told := r.observed(); len(told) != 1 || told[0].Code != http.StatusForbidden || told[0].Reason != reasonClientGone {
+			t.Errorf("told of %+v", told)
+		}
+	})
 }

@@ -81,9 +81,19 @@ func (p *Proxy) give() {
 	}
 }
 
+// isReset reports whether a request came by a stream of HTTP/2 that is over. Go's server may be writing the header of an answer
+// that came early then, and does not wait for that: to change it now would be a race, and could end the process.
+func (e *exchange) isReset() bool {
+	return e.request.ProtoMajor > 1 && e.request.Context().Err() != nil
+}
+
 // refuse answers a request in the target's place.
 func (e *exchange) refuse(a *answer, refused *refusal) {
 	e.Reason = refused.reason
+	if e.isReset() {
+		e.Code = refused.code
+		panic(http.ErrAbortHandler)
+	}
 	h := a.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
