@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 
 	"sallyport/certloader"
@@ -142,6 +143,10 @@ func (f *fleet) prepare(ctx context.Context, p *plan) error {
 func (f *fleet) listenAnew(ctx context.Context, n *fresh, p *plan) error {
 	at := boundTo(ctx, n.config.Listen)
 	for _, m := range f.members() {
+		if m.held != nil && m.config.Listen == n.config.Listen {
+			n.from = m
+			return nil
+		}
 		if m.tunnel == nil || !m.accepts() || p.kept[m.name()] || p.inherited(m) {
 			continue
 		}
@@ -172,7 +177,7 @@ func (f *fleet) apart(p *plan) error {
 	for _, n := range p.fresh {
 		switch {
 		case n.from != nil:
-			places = append(places, n.from.tunnel.place())
+			places = append(places, n.from.place())
 		case n.tunnel.listener != nil:
 			places = append(places, n.tunnel.place())
 		}
@@ -251,6 +256,7 @@ func (f *fleet) commit(ctx context.Context, p *plan) (told []func(), _ error) {
 		if m.tunnel != nil {
 			f.release(m)
 		} else {
+			_ = m.letGo() // nobody has accepted anything there
 			f.forget(m.name(), m.ledger)
 		}
 	}
@@ -288,8 +294,14 @@ func (p *plan) of(c *config.Tunnel) *fresh {
 // inherit gives a member that is to come the listener of one that leaves, and with it all who wait there. If that one has
 // closed it meanwhile, on request, it opens its own. f.mu is held.
 func (f *fleet) inherit(ctx context.Context, m *member, n *fresh) {
-	if err := n.from.tunnel.server.HandOver(); err == nil {
-		m.tunnel.listener, n.from.tunnel.listener = n.from.tunnel.listener, nil
+	var got net.Listener
+	if from := n.from; from.tunnel == nil {
+		got, from.held = from.held, nil
+	} else if err := from.tunnel.server.HandOver(); err == nil {
+		got, from.tunnel.listener = from.tunnel.listener, nil
+	}
+	if got != nil {
+		m.tunnel.listener = got
 		if m.config.KeepAlive != n.from.config.KeepAlive {
 			m.tunnel.listener = socket.KeptAlive(m.tunnel.listener, m.config.KeepAlive)
 		}

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -161,6 +162,7 @@ func (f *fleet) listen(ctx context.Context, activation *socket.Activation) ([]pl
 	var places []place
 	for _, m := range f.members() {
 		if m.tunnel == nil {
+			m.hold(ctx, activation)
 			continue
 		}
 		err := m.tunnel.listen(ctx, activation)
@@ -297,8 +299,10 @@ func (f *fleet) retry(ctx context.Context, m *member) error {
 
 // admit has a tunnel serve in the place of a member that has none, and returns what tells the log.
 func (f *fleet) admit(ctx context.Context, m *member, t *tunnel) (tell func(), _ error) {
-	if err := t.listen(ctx, nil); err != nil {
-		return nil, err
+	if m.held == nil {
+		if err := t.listen(ctx, nil); err != nil {
+			return nil, err
+		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -314,9 +318,11 @@ func (f *fleet) admit(ctx context.Context, m *member, t *tunnel) (tell func(), _
 			others = append(others, other.tunnel.place())
 		}
 	}
-	if err := t.place().distinctFrom(others); err != nil {
+	ln := cmp.Or(m.held, t.listener)
+	if err := (place{"--listen " + m.config.Listen.String(), ln.Addr()}).distinctFrom(others); err != nil {
 		return nil, err
 	}
+	t.listener, m.held = ln, nil
 	heir := f.newMember(m.config, m.ledger)
 	heir.tunnel = t
 	f.replace(m, heir)
@@ -344,6 +350,7 @@ func (f *fleet) close() error {
 		if m.tunnel != nil && !m.removed {
 			errs = append(errs, m.tunnel.close())
 		}
+		errs = append(errs, m.letGo())
 	}
 	f.running.Wait()
 	return errors.Join(errs...)

@@ -2,12 +2,14 @@ package sidecar
 
 import (
 	"context"
+	"net"
 	"sync"
 	"sync/atomic"
 
 	"sallyport/config"
 	"sallyport/metrics"
 	"sallyport/proxy"
+	"sallyport/socket"
 	"sallyport/status"
 )
 
@@ -16,10 +18,11 @@ type member struct {
 	fleet    *fleet
 	config   *config.Tunnel
 	ledger   *ledger
-	tunnel   *tunnel     // nil: it does not run
-	removed  bool        // the configuration has it no more: it is there until its connections have ended
-	draining atomic.Bool // it was asked to accept no more connections
-	unwatch  func()      // ends the watch over its files; nil before it starts
+	tunnel   *tunnel      // nil: it does not run
+	held     net.Listener // what the service manager has handed over for one that does not run; nil: nothing. Of the reload
+	removed  bool         // the configuration has it no more: it is there until its connections have ended
+	draining atomic.Bool  // it was asked to accept no more connections
+	unwatch  func()       // ends the watch over its files; nil before it starts
 
 	origin atomic.Pointer[config.Origin] // where it stands in the file by now
 
@@ -40,6 +43,35 @@ func (m *member) locate(err error) error { return m.origin.Load().Locate(err) }
 // complain tells the log why it does not run.
 func (m *member) complain() {
 	m.fleet.log.Error("a tunnel does not start; it is tried again", "tunnel", m.name(), "error", m.why())
+}
+
+// hold keeps the socket that was handed over for a member that does not run: it is not handed over again.
+func (m *member) hold(ctx context.Context, activation *socket.Activation) {
+	if !m.config.Listen.IsActivated() {
+		return
+	}
+	ln, err := socket.Listen(ctx, m.config.Listen, socket.ListenOptions{KeepAlive: m.config.KeepAlive, Activation: activation})
+	if err == nil { // otherwise that is told when the tunnel is tried again
+		m.held = ln
+	}
+}
+
+// letGo closes what is held.
+func (m *member) letGo() error {
+	if m.held == nil {
+		return nil
+	}
+	err := m.held.Close()
+	m.held = nil
+	return err
+}
+
+// place is where a member listens, or holds a socket. There is one of the two.
+func (m *member) place() place {
+	if m.tunnel == nil {
+		return place{"--listen " + m.config.Listen.String(), m.held.Addr()}
+	}
+	return m.tunnel.place()
 }
 
 // name is unique among members.

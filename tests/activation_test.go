@@ -182,3 +182,44 @@ func TestSocketsThatWereNotHandedOverEndTheStart(t *testing.T) {
 		})
 	}
 }
+
+// TestASocketIsKeptForATunnelThatDoesNotStart: systemd hands it over once. Whoever connects is served when the tunnel is.
+func TestASocketIsKeptForATunnelThatDoesNotStart(t *testing.T) {
+	t.Parallel()
+	need(t, "systemd-socket-activate")
+	for name, mend := range map[string]func(t *testing.T, m *many, tunnels func(key string)){
+		"its files are mended": func(t *testing.T, m *many, _ func(string)) {
+			key, err := os.ReadFile(m.pki.server(t).key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			writeFile(t, filepath.Join(m.pki.dir, "late.pem"), key)
+		},
+		"the file has others": func(t *testing.T, m *many, tunnels func(string)) { tunnels(m.pki.server(t).key) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m, target := newMany(t), serve(t, "tcp", echo).address
+			sockets, runs := []handed{{"web", reserve(t)}}, reserve(t)
+			tunnels := func(key string) {
+				m.write(t, one("waits", "systemd:web", target, "key: "+key), one("runs", runs, target))
+			}
+			tunnels(filepath.Join(m.pki.dir, "late.pem"))
+			m.process = startActivated(t, sockets, "run", "--config", m.config, "--status", "http://"+reserve(t))
+			m.waitLine(t, "a tunnel does not start", "tunnel=waits", "late.pem")
+			m.visit(t, runs)
+			early := tls.Client(dial(t, "tcp", sockets[0].address), m.client(t))
+			mend(t, m, tunnels)
+			m.signal(t, syscall.SIGHUP)
+			m.waitLine(t, "msg=listening", "tunnel=waits", "listen="+sockets[0].address)
+			if err := roundTrip(early); err != nil {
+				t.Errorf("who had connected before: %v", err)
+			}
+			_ = early.Close()
+			m.stop(t)
+			if lines := m.lines("no flag names"); len(lines) > 0 {
+				t.Errorf("%q", lines)
+			}
+		})
+	}
+}
