@@ -65,8 +65,8 @@ type Tunnel struct {
 	StartTLS   string // the protocol that goes over to TLS: postgres, mysql, ldap, smtp; "": TLS from the first byte
 
 	// Routes are for those clients, in server mode, that ask for certain names. With
-	// them Target may be zero, and Identity and Access too: all other clients are
-	// refused then.
+	// them Upstream may have no target, and Identity and Access may be zero: all
+	// other clients are refused then.
 	Routes []Route
 
 	// Announce says what the target is told of clients, by a PROXY header; server

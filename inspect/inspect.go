@@ -20,7 +20,8 @@
 // a terminal.
 //
 // It knows a status port by its documents alone, and works with Ghostunnel's,
-// which says less. It changes nothing, and asks nobody else.
+// which says less. It asks nobody else, and changes nothing but by [Client.Stop],
+// which has the process end.
 package inspect
 
 import (

@@ -28,6 +28,7 @@
 //
 // Beside them Prometheus gets to see, for each tunnel:
 //
+//	sallyport_tunnel_up
 //	sallyport_connections_open, _connections_limit, _accepted_total, _draining
 //	sallyport_closed_total{reason}, _failures_total{stage,reason}
 //	sallyport_connection_duration_seconds
@@ -40,6 +41,7 @@
 //	sallyport_target_up{target}
 //	sallyport_target_connections_open{target}, _target_connections_total{target},
 //	_target_failures_total{target,reason}, _target_ejected{target}, _target_ejections_total{target}
+//	sallyport_route_connections_open{route}, _route_connections_total{route,outcome}
 //	sallyport_certificate_not_after_timestamp_seconds{role,subject,serial}, _not_before_…
 //	sallyport_crl_next_update_timestamp_seconds{issuer}
 //	sallyport_reload_total{result}, _reload_last_success_timestamp_seconds, _reload_pending

@@ -10,7 +10,8 @@
 //	return s.Run(signals)
 //
 // New loads every identity, resolves every target and opens every listener; whatever fails there fails before the first
-// connection is accepted. Run serves until it is told to stop. Its goroutine alone decides about the life of the process:
+// connection is accepted. Of the tunnels of a file, one that fails keeps no other from running, and is tried again. Run
+// serves until it is told to stop. Its goroutine alone decides about the life of the process:
 // the signals, the timer, the shutdown endpoint and the failures of listeners all meet in its one loop.
 //
 // The package parses nothing, copies no byte and never exits.
@@ -36,7 +37,8 @@ type Build struct {
 	Revision string // the commit it was built from; may be empty
 }
 
-// Sidecar is a process that is ready to run: all is loaded, and all listeners are open.
+// Sidecar is a process that is ready to run: all is loaded, and all listeners are open, but for tunnels of a file that are
+// tried again.
 type Sidecar struct {
 	config  *config.Sidecar
 	log     *slog.Logger

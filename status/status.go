@@ -26,8 +26,9 @@
 // A tunnel is ok when it accepts connections (listening or reloading), its
 // backend is up and the identity it presents has not expired; the process is ok
 // when every tunnel is. The process is ready when any tunnel accepts connections.
-// With ?tunnel=NAME all of these but /livez answer for one tunnel alone. A draining process is not ok although all is well with
-// it: who asks, a load balancer most often, should send its traffic elsewhere.
+// With ?tunnel=NAME all of these but /livez answer for one tunnel alone. A
+// draining process is not ok although all is well with it: who asks, a load
+// balancer most often, should send its traffic elsewhere.
 //
 // Who may ask is decided by a [Token], where there is one, and before that by the
 // listener: TLS, and the client certificates it may want, are its matter.
