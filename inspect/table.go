@@ -18,8 +18,8 @@ type cell struct {
 // end.
 const widest = 60
 
-// table aligns rows in columns, two blanks apart, after an indent.
-func table(indent string, rows [][]cell) string {
+// table aligns rows in columns, two blanks apart and from the margin.
+func table(rows [][]cell) string {
 	var widths []int
 	for _, row := range rows {
 		for i := range row {
@@ -32,7 +32,7 @@ func table(indent string, rows [][]cell) string {
 	}
 	var b strings.Builder
 	for _, row := range rows {
-		b.WriteString(indent)
+		b.WriteString("  ")
 		for i, c := range row {
 			pad := strings.Repeat(" ", widths[i]-columns(c.text))
 			text := c.text

@@ -165,7 +165,7 @@ func (t tunnel) text(style style, now time.Time, many bool) string {
 			{text: printable(role)}, {text: left, paint: paint}, {text: moment(c.NotAfter)}, {text: printable(c.Serial)}, {text: printable(c.Subject)},
 		})
 	}
-	return told + table("  ", grid)
+	return told + table(grid)
 }
 
 // routes is the table of what clients are told apart by, if they are.
@@ -182,7 +182,7 @@ func (t tunnel) routes(style style) string {
 			{text: printable(r.ForwardAddress)}, {text: printable(cmp.Or(strings.Join(r.ServerNames, ", "), "all others"))},
 		})
 	}
-	return table("  ", grid)
+	return table(grid)
 }
 
 // targets is the table of those that connections are spread over, if they are.
@@ -214,7 +214,7 @@ func (t tunnel) targets(style style) string {
 			{text: printable(verdict), paint: paint},
 		})
 	}
-	return table("  ", grid)
+	return table(grid)
 }
 
 // remaining is how long a certificate lasts, and how to paint that.
@@ -273,7 +273,7 @@ func (s *sight) connections(style style, before *sight) string {
 	if shown == 0 {
 		return text
 	}
-	return text + table("  ", grid)
+	return text + table(grid)
 }
 
 // heads is the first row of a table.

@@ -262,7 +262,9 @@ func TestLeavingWaitsForNobodyWithLimits(t *testing.T) {
 			case <-time.After(limit):
 				t.Fatal("the accept loop does not end")
 			}
-			<-serving
+			if err := <-serving; !errors.Is(err, ErrServerClosed) {
+				t.Errorf("Serve returned %v", err)
+			}
 			_ = s.Shutdown(t.Context())
 		}
 	}

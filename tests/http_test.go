@@ -184,7 +184,7 @@ func TestTargetsThatFailAreAnsweredFor(t *testing.T) {
 		}
 		request.Close = true
 		request.Header.Set("X-Request-Id", "try-1")
-		response, err := http.DefaultClient.Do(request)
+		response, err := new(http.Client).Do(request)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -336,7 +336,7 @@ func TestStatusAndLogSayWhichTargetWasChosen(t *testing.T) {
 }
 
 // TestClientModeVerifiesEachTargetUnderItsOwnName: one whose certificate is for another name is passed over.
-func TestClientModeVerifiesEachTargetUnderItsOwnName(t *testing.T) {
+func TestClientModeVerifiesEachTargetUnderItsOwnName(t *testing.T) { //nolint:tparallel // they listen at one address, by turns
 	t.Parallel()
 	pki, listen := newPKI(t), reserve(t)
 	shows := func(request devpki.Request) func(net.Conn) {

@@ -38,12 +38,15 @@ func start(t *testing.T, p *Proxy, handler http.HandlerFunc) *rig {
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	server := &http.Server{Handler: handler, Protocols: protocols}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(r.target) }()
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(r.target) // that it is closed
+	}()
 	t.Cleanup(func() {
 		r.stop()
 		_ = server.Close()
-		_ = <-served // that it is closed
+		<-served
 	})
 	return r
 }
