@@ -56,7 +56,7 @@ test-full: peers ## run the long variants of the tests, and the fuzz targets
 	tests/peers.sh full
 	tests/peers-go.sh full
 	SALLYPORT_FULL=1 go run ./tests/suite -race -count=1 -timeout 30m ./tests/...
-	tests/fuzz.sh $(or $(FUZZTIME),10s)
+	tests/fuzz.sh $(or $(FUZZTIME),5s)
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for a minute (FUZZTIME=10s: for that)
