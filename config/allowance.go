@@ -20,7 +20,11 @@ type PortRange struct{ First, Last uint16 }
 func setAllowance(d *draft, text string) error {
 	allowed := &d.sidecar.LandlockAllow
 	if filepath.IsAbs(text) {
-		allowed.Dirs = append(allowed.Dirs, filepath.Clean(text))
+		dir := filepath.Clean(text)
+		if dir == filepath.Dir(dir) {
+			return errors.New("the root directory would be no sandbox; name directories in it, or use --disable-landlock")
+		}
+		allowed.Dirs = append(allowed.Dirs, dir)
 		return nil
 	}
 	from, to, several := strings.Cut(text, "-")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 )
 
 // PrometheusTunnel is the one system whose names --metrics-compat knows.
@@ -36,7 +37,7 @@ func (d *draft) setFront(env func(string) (string, bool)) error {
 		if isServiceLink(name, text) {
 			return ""
 		}
-		return text
+		return strings.TrimSpace(text)
 	}
 	fill := func(name, source, value string) error {
 		if _, given := d.from[name]; given {
@@ -83,7 +84,8 @@ func (d *draft) setFrontTarget(ip, port string, fill func(name, source, value st
 	case ip == "":
 		return fill("target", frontServerPort, net.JoinHostPort("localhost", port))
 	}
-	return fill("target", frontServerIP+" with "+frontServerPort, net.JoinHostPort(ip, port))
+	host := strings.TrimSuffix(strings.TrimPrefix(ip, "["), "]") // as IPv6 is written before a port
+	return fill("target", frontServerIP+" with "+frontServerPort, net.JoinHostPort(host, port))
 }
 
 // checkCompat wants requests where metrics of requests are asked for.

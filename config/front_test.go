@@ -24,6 +24,7 @@ func TestFrontTakesItsVariables(t *testing.T) {
 		{"all of them", leastFront, []string{"SERVER_IP=127.0.0.1", "SERVER_PORT=9100", "METRICS_PORT=9102", "DEBUG=true"},
 			front{"127.0.0.1:9100", ":9102", slog.LevelDebug}},
 		{"an IPv6 address", leastFront, []string{"SERVER_IP=::1", "SERVER_PORT=9100"}, front{target: "[::1]:9100"}},
+		{"one as it is before a port", leastFront, []string{"SERVER_IP=[::1]", "SERVER_PORT=9100"}, front{target: "[::1]:9100"}},
 		{"a port alone", leastFront, []string{"SERVER_PORT=9100"}, front{target: "localhost:9100"}},
 		{"an exporter elsewhere", leastFront + " --unsafe-target", []string{"SERVER_IP=192.0.2.1", "SERVER_PORT=9100"}, front{target: "192.0.2.1:9100"}},
 		{"no debugging", leastFront, []string{"SERVER_PORT=9100", "DEBUG=0"}, front{target: "localhost:9100"}},

@@ -278,6 +278,7 @@ func TestWrongCombinations(t *testing.T) {
 		{leastServer + " --idle-timeout soon", `--idle-timeout "soon": ` + needsDuration},
 		{leastServer + " --max-conn-lifetime 5", `--max-conn-lifetime "5": ` + needsDuration},
 		{leastServer + " --landlock-allow certs", `--landlock-allow "certs": neither TCP ports nor a directory; write a port, two as FIRST-LAST, or an absolute path`},
+		{leastServer + " --landlock-allow /", `--landlock-allow "/": the root directory would be no sandbox; name directories in it, or use --disable-landlock`},
 		{leastServer + " --landlock-allow 90-80", `--landlock-allow "90-80": neither TCP ports nor a directory; write a port, two as FIRST-LAST, or an absolute path`},
 		{leastServer + " --landlock-allow 0", `--landlock-allow "0": neither TCP ports nor a directory; write a port, two as FIRST-LAST, or an absolute path`},
 		{leastServer + " --shutdown-delay=-5s", `--shutdown-delay "-5s": negative duration; use 0 or more`},
