@@ -119,7 +119,10 @@ func (m *member) measure(to *metrics.Metrics) {
 		return
 	}
 	if m.tunnel == nil {
-		to.AddTunnel(metrics.Tunnel{Name: m.config.Name, Target: m.config.Upstream.String(), Limit: m.config.MaxConns})
+		to.AddTunnel(metrics.Tunnel{
+			Name: m.config.Name, Target: m.config.Upstream.String(), Limit: m.config.MaxConns,
+			Counts: m.ledger.counts, Bytes: m.ledger.bytes, // whoever came before it failed may still be connected
+		})
 		return
 	}
 	r := to.AddTunnel(m.tunnel.measured(m.ledger))

@@ -247,15 +247,16 @@ func (t *tunnel) serve(ln net.Listener) error {
 func (t *tunnel) close() error {
 	t.check.Close()
 	t.targets.close()
+	var closing error
 	if t.listener != nil {
 		if err := t.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			return fmt.Errorf("closing --listen %s: %w", t.config.Listen, err)
+			closing = fmt.Errorf("closing --listen %s: %w", t.config.Listen, err)
 		}
 	}
 	if t.web != nil {
 		t.web.close()
 	}
-	return errors.Join(t.source.Close(), t.routes.close(), t.proxy.close())
+	return errors.Join(closing, t.source.Close(), t.routes.close(), t.proxy.close())
 }
 
 // asPort is how the status port speaks TLS with the tunnel's identity, as config makes it the first time.

@@ -77,6 +77,9 @@ func TestATunnelThatCannotStartStopsNoOther(t *testing.T) {
 	if up := metricOf(t, m.process, `sallyport_tunnel_up{tunnel="unbound"}`); up != 0 {
 		t.Errorf("sallyport_tunnel_up is %v of a tunnel that does not run", up)
 	}
+	if n := metricOf(t, m.process, `sallyport_accepted_total{tunnel="unbound"}`); n != 0 { // it would count on after a failure
+		t.Errorf("sallyport_accepted_total is %v of a tunnel that has not run", n)
+	}
 
 	if err := os.Rename(moved, late.cert); err != nil {
 		t.Fatal(err)
