@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -71,6 +72,8 @@ func parseLine(args []string) (line, error) {
 	switch {
 	case err != nil:
 		return l, l.mistake(args, context, err)
+	case l.ghostunnel && l.command != nil && l.command.set == inRun:
+		return l, errors.New("check ghostunnel: say what it is: ghostunnel server, or ghostunnel client, with their flags")
 	case isHelp:
 		topic := strings.Join(l.arguments, " ")
 		if !isTopic(topic) {

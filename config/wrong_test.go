@@ -36,6 +36,8 @@ func TestWrongCombinations(t *testing.T) {
 		{"certs issue d ../up", `NAME "../up": not a file's name; use letters, digits, and . _ - after the first`},
 		{"certs issue d .", `NAME ".": not a file's name; use letters, digits, and . _ - after the first`},
 		{"certs issue d ", `NAME "": empty name`},
+		{"check ghostunnel", "check ghostunnel: say what it is: ghostunnel server, or ghostunnel client, with their flags"},
+		{"check /usr/bin/ghostunnel --config f", "check ghostunnel: say what it is: ghostunnel server, or ghostunnel client, with their flags"},
 		{"certs init d e", `unexpected argument "e"; a value goes with its flag, in quotes if it has blanks`},
 		{leastServer + " extra", `unexpected argument "extra"; a value goes with its flag, in quotes if it has blanks`},
 		{"help nonsense", `help: no command "nonsense"; see sallyport --help`},
