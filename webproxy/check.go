@@ -25,6 +25,9 @@ func (p *Proxy) check(r *http.Request) *refusal {
 		// Of HTTP/1.1's Host and method this is known. A host beyond ASCII would be another one on its way to the target.
 		return &refusal{http.StatusBadRequest, reasonBadRequest, "the host or the method is malformed"}
 	}
+	if r.Method == "PRI" { // Go's server lets it pass in HTTP/1.1, as a request of HTTP/2
+		return &refusal{http.StatusBadRequest, reasonBadRequest, "HTTP/2 does not begin in HTTP/1.1"}
+	}
 	if r.Method == http.MethodConnect {
 		return &refusal{http.StatusMethodNotAllowed, reasonMethod, "CONNECT asks for a tunnel, and this is no forward proxy"}
 	}

@@ -765,6 +765,11 @@ func TestHostsAndMethodsThatAreNone(t *testing.T) {
 	if response, _ := r.ask("GET http://bücher.example/ HTTP/1.1\r\nHost: a\r\n\r\n"); response.StatusCode != http.StatusBadRequest {
 		t.Errorf("a host beyond ASCII in a URL: %s", response.Status)
 	}
+	for _, rest := range []string{"Host: a\r\n\r\n", "Host: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"} {
+		if response, _ := r.ask("PRI * HTTP/2.0\r\n" + rest); response.StatusCode != http.StatusBadRequest {
+			t.Errorf("HTTP/2 within HTTP/1.1, %q: %s", rest, response.Status)
+		}
+	}
 	for _, test := range []struct{ method, host string }{{"GET", "a b"}, {"GET /", "a"}} {
 		c := r.dial(nil)
 		var block bytes.Buffer
