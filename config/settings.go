@@ -726,7 +726,7 @@ var settings = []setting{
 	{
 		name: "dns-name", commands: inCerts, group: groupCertificates, value: "NAME", repeats: true,
 		help: "one more DNS name",
-		set:  each(func(d *draft) *[]string { return &d.certs.DNSNames }, parseName),
+		set:  each(func(d *draft) *[]string { return &d.certs.DNSNames }, parseIssuedName),
 	},
 	{
 		name: "ip", commands: inCerts, group: groupCertificates, value: "IP", repeats: true,

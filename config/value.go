@@ -290,6 +290,17 @@ func parseServerName(text string) (string, error) {
 	return addr.Host(), nil
 }
 
+// parseIssuedName reads a DNS name that a certificate is to be for.
+func parseIssuedName(text string) (string, error) {
+	if text == "" {
+		return "", errEmpty
+	}
+	if _, err := netip.ParseAddr(text); err == nil {
+		return "", errors.New("an IP address, which is no DNS name; it goes with --ip")
+	}
+	return parseNamePattern(text)
+}
+
 // statusAddress is the value of --status.
 type statusAddress struct {
 	address socket.Address

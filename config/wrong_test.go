@@ -38,6 +38,8 @@ func TestWrongCombinations(t *testing.T) {
 		{"certs issue d ", `NAME "": empty name`},
 		{"check ghostunnel", "check ghostunnel: say what it is: ghostunnel server, or ghostunnel client, with their flags"},
 		{"check /usr/bin/ghostunnel --config f", "check ghostunnel: say what it is: ghostunnel server, or ghostunnel client, with their flags"},
+		{"certs init d --dns-name 192.0.2.1", `--dns-name "192.0.2.1": an IP address, which is no DNS name; it goes with --ip`},
+		{"certs init d --dns-name https://example.com", `--dns-name "https://example.com": not a DNS name; write it like shop.example.com or *.example.com`},
 		{"certs init d e", `unexpected argument "e"; a value goes with its flag, in quotes if it has blanks`},
 		{leastServer + " extra", `unexpected argument "extra"; a value goes with its flag, in quotes if it has blanks`},
 		{"help nonsense", `help: no command "nonsense"; see sallyport --help`},
