@@ -115,7 +115,7 @@ for platform in $platforms; do
 		build "$binary"
 	)
 	bom "$binary" >"$dir/$name.cdx.json"
-	cp LICENSE README.md CHANGELOG.md "$work/$name"
+	cp LICENSE README.md CHANGELOG.md config.example.yaml "$work/$name"
 	if [ "$os" = windows ]; then
 		pack "$name" "$name.zip"
 	else
