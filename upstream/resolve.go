@@ -38,17 +38,18 @@ func (g *Group) follow(target int) {
 	}
 }
 
-// lookUp finds the addresses of a target's name, each once.
+// lookUp finds the addresses of a target's name, each once and sorted: of too many it is always the same that are left out.
 func (g *Group) lookUp(target int) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(g.ctx, lookupTimeout)
 	defer cancel()
 	found, err := g.options.Targets[target].Lookup(ctx)
-	var addresses []netip.Addr
+	addresses := make([]netip.Addr, 0, len(found))
 	for _, address := range found {
-		if address = address.Unmap(); !slices.Contains(addresses, address) && len(addresses) < maxAddresses {
-			addresses = append(addresses, address)
-		}
+		addresses = append(addresses, address.Unmap())
 	}
+	slices.SortFunc(addresses, netip.Addr.Compare)
+	addresses = slices.Compact(addresses)
+	addresses = addresses[:min(len(addresses), maxAddresses)]
 	if err == nil && len(addresses) == 0 {
 		err = errNoAddress
 	}
@@ -83,7 +84,6 @@ func (g *Group) resolved(target int, addresses []netip.Addr, err error) (known b
 		g.log.Info("target lost an address", "target", of, "address", m.address.String())
 	}
 	first := n.members == nil
-	slices.SortFunc(addresses, netip.Addr.Compare)
 	for _, address := range addresses {
 		m := g.newMember(target, address)
 		kept = append(kept, m)

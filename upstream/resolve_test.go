@@ -191,20 +191,31 @@ func TestANameThatNeverResolvedIsAskedForSooner(t *testing.T) {
 
 func TestANameHasNoMoreMembersThanThereMayBe(t *testing.T) {
 	t.Parallel()
-	z := new(zone)
-	for ip := netip.MustParseAddr("10.0.0.1"); len(z.addresses) < 2*maxAddresses; ip = ip.Next() {
-		z.addresses = append(z.addresses, ip)
-	}
-	r, _ := named(z, Options{})
-	defer r.Close()
-	if conn, err := r.Dial(t.Context(), nil); err != nil {
-		t.Error(err)
-	} else {
-		_ = conn.Close()
-	}
-	if n := len(r.States()); n != maxAddresses {
-		t.Errorf("%d members, want %d", n, maxAddresses)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		z := new(zone)
+		for ip := netip.MustParseAddr("10.0.0.1"); len(z.addresses) < 2*maxAddresses; ip = ip.Next() {
+			z.addresses = append(z.addresses, ip)
+		}
+		r, _ := named(z, Options{})
+		defer r.Close()
+		if conn, err := r.Dial(t.Context(), nil); err != nil {
+			t.Error(err)
+		} else {
+			_ = conn.Close()
+		}
+		before := r.names()
+		if len(before) != maxAddresses {
+			t.Errorf("%d members, want %d", len(before), maxAddresses)
+		}
+		z.mu.Lock()
+		slices.Reverse(z.addresses) // DNS says the same in another order
+		z.mu.Unlock()
+		time.Sleep(2 * defaultResolveInterval)
+		synctest.Wait()
+		if after := r.names(); !slices.Equal(after, before) {
+			t.Errorf("other members, of the same addresses: %v and then %v", before, after)
+		}
+	})
 }
 
 func TestAMemberThatIsGoneIsCheckedNoMore(t *testing.T) {
