@@ -18,15 +18,10 @@ func (r Rules) Beyond(other Rules) []string {
 		}
 	}
 	paths := func(verb string, wanted []string, allowed ...[]string) {
-		var dirs []string
-		for _, path := range slices.Concat(allowed...) {
-			dirs = append(dirs, homesOf(path)...)
-		}
-		for _, path := range wanted {
-			for _, home := range homesOf(path) {
-				if !slices.ContainsFunc(dirs, func(dir string) bool { return home == dir || strings.HasPrefix(home, dir+root) }) {
-					beyond(verb + " " + home)
-				}
+		dirs := homesOfAll(slices.Concat(allowed...))
+		for _, home := range homesOfAll(wanted) {
+			if !slices.ContainsFunc(dirs, func(dir string) bool { return home == dir || strings.HasPrefix(home, dir+root) }) {
+				beyond(verb + " " + home)
 			}
 		}
 	}
@@ -54,6 +49,25 @@ func (r Rules) Beyond(other Rules) []string {
 		}
 	}
 	return found
+}
+
+// homesOfAll is homesOf for several paths, each of both looked at once: many tunnels may have their files in one place.
+func homesOfAll(paths []string) []string {
+	var all []string
+	looked, found := make(map[string]bool), make(map[string]bool)
+	for _, path := range paths {
+		if looked[path] {
+			continue
+		}
+		looked[path] = true
+		for _, home := range homesOf(path) {
+			if !found[home] {
+				found[home] = true
+				all = append(all, home)
+			}
+		}
+	}
+	return all
 }
 
 // homesOf is homes for what may be the name of an abstract socket, or nothing, of which there is none.

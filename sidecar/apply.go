@@ -118,8 +118,14 @@ func (f *fleet) prepare(ctx context.Context, p *plan) error {
 	}
 	f.mu.Unlock()
 	errs := make([]error, len(p.fresh))
+	all := make([]*config.Tunnel, len(p.fresh))
 	for i, n := range p.fresh {
-		errs[i] = n.config.Origin.Locate(f.allows(n.config))
+		all[i] = n.config
+	}
+	if f.allows(all...) != nil {
+		for i, c := range all {
+			errs[i] = c.Origin.Locate(f.allows(c))
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -133,37 +139,48 @@ func (f *fleet) prepare(ctx context.Context, p *plan) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	vacant := f.vacant(p)
 	for i, n := range p.fresh {
-		errs[i] = n.config.Origin.Locate(f.hinted(f.listenAnew(ctx, n, p)))
+		errs[i] = n.config.Origin.Locate(f.hinted(f.listenAnew(ctx, n, vacant)))
 	}
 	return errors.Join(errors.Join(errs...), f.apart(p))
 }
 
-// listenAnew opens the listener of a tunnel to come, unless there is one that it gets.
-func (f *fleet) listenAnew(ctx context.Context, n *fresh, p *plan) error {
-	at := boundTo(ctx, n.config.Listen)
+// vacant are the members whose listeners others may get, by where those are and by how that was written.
+func (f *fleet) vacant(p *plan) map[string]*member {
+	found := make(map[string]*member)
 	for _, m := range f.members() {
-		if m.held != nil && m.config.Listen == n.config.Listen {
-			n.from = m
-			return nil
+		switch {
+		case p.kept[m.name()]:
+		case m.held != nil:
+			found[m.config.Listen.String()] = m
+		case m.tunnel != nil && m.accepts():
+			found[m.config.Listen.String()] = m
+			found[m.tunnel.listener.Addr().String()] = m
 		}
-		if m.tunnel == nil || !m.accepts() || p.kept[m.name()] || p.inherited(m) {
+	}
+	return found
+}
+
+// listenAnew opens the listener of a tunnel, unless there is one that it gets.
+func (f *fleet) listenAnew(ctx context.Context, n *fresh, vacant map[string]*member) error {
+	for _, at := range []string{n.config.Listen.String(), boundTo(ctx, n.config.Listen)} {
+		m := vacant[at]
+		if at == "" || m == nil {
 			continue
 		}
-		if m.config.Listen == n.config.Listen || at != "" && at == m.tunnel.listener.Addr().String() {
-			n.from = m
-			return n.tunnel.follows(m.tunnel)
+		n.from = m
+		delete(vacant, m.config.Listen.String())
+		if m.tunnel == nil {
+			return nil
 		}
+		delete(vacant, m.tunnel.listener.Addr().String())
+		return n.tunnel.follows(m.tunnel)
 	}
 	if n.config.Listen.IsActivated() {
 		return fmt.Errorf("--listen %s: sockets are handed over when the process starts; restart it", n.config.Listen)
 	}
 	return n.tunnel.listen(ctx, nil)
-}
-
-// inherited tells whether somebody gets the listener of a member.
-func (p *plan) inherited(m *member) bool {
-	return slices.ContainsFunc(p.fresh, func(n *fresh) bool { return n.from == m })
 }
 
 // apart refuses two tunnels on one TCP port, of those that there are to be, and one on that of the process.
@@ -212,16 +229,20 @@ func (f *fleet) commit(ctx context.Context, p *plan) (told []func(), _ error) {
 	changes := f.changes(p)
 	before := f.members()
 	next := make([]*member, 0, len(p.config.Tunnels))
+	names := make(map[string]bool)
+	rest := p.fresh // in the order of the configuration
 	var coming []*member
 	for i := range p.config.Tunnels {
 		c := &p.config.Tunnels[i]
-		n := p.of(c)
-		if n == nil {
+		names[c.Name] = true
+		if p.kept[c.Name] {
 			kept := f.unchanged(c)
 			kept.origin.Store(c.Origin)
 			next = append(next, kept)
 			continue
 		}
+		n := rest[0]
+		rest = rest[1:]
 		f.ledgers[c.Name] = n.ledger // which the last of that name may have taken with it meanwhile
 		m := f.newMember(c, n.ledger)
 		m.tunnel = n.tunnel
@@ -230,9 +251,9 @@ func (f *fleet) commit(ctx context.Context, p *plan) (told []func(), _ error) {
 		}
 		next, coming = append(next, m), append(coming, m)
 	}
-	leaving := slices.DeleteFunc(slices.Clone(before), func(m *member) bool { return m.removed || slices.Contains(next, m) })
+	leaving := slices.DeleteFunc(slices.Clone(before), func(m *member) bool { return m.removed || p.kept[m.name()] })
 	for _, m := range before {
-		gone := !slices.ContainsFunc(next, func(other *member) bool { return other.name() == m.name() })
+		gone := !names[m.name()]
 		switch {
 		case gone && m.removed:
 			next = append(next, m)
@@ -281,16 +302,6 @@ func (f *fleet) warnOfProcess(c *config.Sidecar) {
 	}
 }
 
-// of is the tunnel to come of a configuration; nil: it is there.
-func (p *plan) of(c *config.Tunnel) *fresh {
-	for _, n := range p.fresh {
-		if n.config == c {
-			return n
-		}
-	}
-	return nil
-}
-
 // inherit gives a member that is to come the listener of one that leaves, and with it all who wait there. If that one has
 // closed it meanwhile, on request, it opens its own. f.mu is held.
 func (f *fleet) inherit(ctx context.Context, m *member, n *fresh) {
@@ -316,17 +327,23 @@ func (f *fleet) inherit(ctx context.Context, m *member, n *fresh) {
 // changes tells what a plan changes, for the log.
 func (f *fleet) changes(p *plan) []any {
 	var added, changed, removed []string
+	before := make(map[string]bool)
+	for _, m := range f.members() {
+		before[m.name()] = before[m.name()] || !m.removed
+	}
 	for _, n := range p.fresh {
-		known := func(m *member) bool { return m.name() == n.config.Name && !m.removed }
-		if slices.ContainsFunc(f.members(), known) {
+		if before[n.config.Name] {
 			changed = append(changed, n.config.Name)
 		} else {
 			added = append(added, n.config.Name)
 		}
 	}
+	after := make(map[string]bool)
+	for i := range p.config.Tunnels {
+		after[p.config.Tunnels[i].Name] = true
+	}
 	for _, m := range f.members() {
-		named := func(c config.Tunnel) bool { return c.Name == m.name() }
-		if !m.removed && !slices.ContainsFunc(p.config.Tunnels, named) {
+		if !m.removed && !after[m.name()] {
 			removed = append(removed, m.name())
 		}
 	}

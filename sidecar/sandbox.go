@@ -54,13 +54,16 @@ func enterSandbox(log *slog.Logger, without string, r sandbox.Rules) (confined b
 // errConfined is what can be done about a sandbox that has become too small.
 var errConfined = errors.New("the sandbox does not allow that, and is there for good; restart the process, and see --landlock-allow")
 
-// allows refuses a tunnel that needs what the sandbox, if there is one, does not allow.
-func (f *fleet) allows(c *config.Tunnel) error {
+// allows refuses tunnels that need what the sandbox, if there is one, does not allow. To ask for all at once is little more work
+// than for one.
+func (f *fleet) allows(tunnels ...*config.Tunnel) error {
 	if f.confined == nil {
 		return nil
 	}
 	r := rules{}
-	r.tunnel(c)
+	for _, c := range tunnels {
+		r.tunnel(c)
+	}
 	if beyond := f.confined.Beyond(r.Rules); len(beyond) > 0 {
 		return fmt.Errorf("needs %s: %w", strings.Join(beyond, ", "), errConfined)
 	}
