@@ -106,6 +106,7 @@ func TestANameThatNoRouteIsForIsRefused(t *testing.T) {
 						t.Errorf("the client was told %v", err)
 					}
 					_ = client.NetConn().Close()
+					synctest.Wait() // else it may be told of the end before it has failed
 					if err := r.stop(t, time.Minute); err != nil {
 						t.Error(err)
 					}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -34,6 +35,11 @@ var built = sync.OnceValues(func() (string, error) {
 	}
 	return binary, nil
 })
+
+// The main thread is for TestMain alone. A test that takes a thread into a network of
+// its own gives it up at its end, but the main one would stay, and with it all that
+// /proc/net tells of this process.
+func init() { runtime.LockOSThread() }
 
 func TestMain(m *testing.M) {
 	if order, ok := os.LookupEnv(floodVariable); ok {

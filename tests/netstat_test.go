@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -24,6 +25,9 @@ const longterm = "netstat_tcp_longterm_connections_total"
 func inNetwork(t *testing.T) {
 	t.Helper()
 	runtime.LockOSThread() // for good: the thread ends with the test
+	if unix.Gettid() == os.Getpid() {
+		t.Fatal("the main thread would not end, and /proc/net would be that network's from now on")
+	}
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
 		skip(t, "a network of one's own takes root: "+err.Error())
