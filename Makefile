@@ -58,6 +58,10 @@ test-full: peers ## run the long variants of the tests, and the fuzz targets
 	SALLYPORT_FULL=1 go run ./tests/suite -race -count=1 -timeout 30m ./tests/...
 	tests/fuzz.sh $(or $(FUZZTIME),5s)
 
+.PHONY: soak
+soak: ## run mixed traffic, and all that disturbs it, for a while and see what is left of it (SOAK=10m: for that, else for 5m)
+	SOAK='$(or $(SOAK),5m)' go test -count=1 -timeout 0 -v -run '^TestSoak$$' ./tests
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for a minute (FUZZTIME=10s: for that)
 	tests/fuzz.sh $(or $(FUZZTIME),60s)
