@@ -42,7 +42,7 @@ func TestSoak(t *testing.T) {
 			t.Fatalf("SOAK=%s: write it like 10m", given)
 		}
 	} else if !full() {
-		t.Skip("takes its time; make soak and make test-full runs it")
+		t.Skip("takes its time; make soak or make test-full runs it")
 	}
 	s := newSoak(t)
 	s.phase(t, min(lasts/4, time.Minute)) // whatever is made once has been made by then
