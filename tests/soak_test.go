@@ -450,11 +450,9 @@ func (s *soak) errands(conn net.Conn) {
 	sum, n, err := receiveAll(conn)
 	if err != nil {
 		_ = conn.Close() // who answers learns of it
-		<-answered
-		return // the client missed it too, or meant it
 	}
-	if err = <-answered; err != nil {
-		return // a reset, of which the system tells once
+	if err = errors.Join(err, <-answered); err != nil {
+		return // the client missed it too, or meant it; of a reset the system tells but one of the two
 	}
 	if n != e.Up && s.places[e.Place].tells {
 		s.fail("the target was told that %d of %d bytes were all: %+v", n, e.Up, e)
