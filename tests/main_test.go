@@ -39,7 +39,7 @@ var built = sync.OnceValues(func() (string, error) {
 // The main thread is for TestMain alone. A test that takes a thread into a network of
 // its own gives it up at its end, but the main one would stay, and with it all that
 // /proc/net tells of this process.
-func init() { runtime.LockOSThread() }
+func init() { runtime.LockOSThread() } //nolint:gochecknoinits // the main thread is what init functions run on
 
 func TestMain(m *testing.M) {
 	if order, ok := os.LookupEnv(floodVariable); ok {
