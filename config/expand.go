@@ -9,7 +9,7 @@ import (
 
 // reference is what a value may take from the environment, beside what is
 // written like that and not meant so.
-var reference = regexp.MustCompile(`\$?\$\{[^}]*\}?`)
+var reference = regexp.MustCompile(`\$\$\{|\$\{[^}]*\}?`)
 
 // variableName is what shells take for the name of a variable.
 var variableName = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$`)

@@ -393,7 +393,7 @@ func FuzzFile(f *testing.F) {
 }
 
 func FuzzExpand(f *testing.F) {
-	for _, text := range []string{"", "${A}", "$${A}", "$$${", "a$b{c}", "${A"} {
+	for _, text := range []string{"", "${A}", "$${A}", "$$${", "${${", "a$b{c}", "${A"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
