@@ -9,6 +9,8 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"syscall"
+	"time"
 
 	"sallyport/auth"
 	"sallyport/certloader"
@@ -210,19 +212,38 @@ func (t *tunnel) clientOptions(serverName string) certloader.ClientOptions {
 	return options
 }
 
-// listen opens the tunnel's listener: connections queue from here on, and are accepted by serve.
+// challengeLimit bounds how long a listener waits for the end of a validation, and challengeLook is the time between two looks.
+const (
+	challengeLimit = 10 * time.Second
+	challengeLook  = 50 * time.Millisecond
+)
+
+// listen opens the tunnel's listener: connections queue from here on, and are accepted by serve. With an ACME CA the port may be
+// taken for a moment: a certificate that is due for renewal at the start is validated there.
 func (t *tunnel) listen(ctx context.Context, activation *socket.Activation) error {
-	ln, err := socket.Listen(ctx, t.config.Listen, socket.ListenOptions{
-		KeepAlive:  t.config.KeepAlive,
-		Mode:       t.config.ListenMode,
-		Owner:      t.owner,
-		Activation: activation,
-	})
+	ln, err := t.bind(ctx, activation)
+	for began := time.Now(); t.config.Identity.ACME.Name != "" && errors.Is(err, syscall.EADDRINUSE) && time.Since(began) < challengeLimit; {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(challengeLook):
+		}
+		ln, err = t.bind(ctx, activation)
+	}
 	if err != nil {
 		return fmt.Errorf("--listen %s: %w", t.config.Listen, err)
 	}
 	t.listener = ln
 	return nil
+}
+
+func (t *tunnel) bind(ctx context.Context, activation *socket.Activation) (net.Listener, error) {
+	return socket.Listen(ctx, t.config.Listen, socket.ListenOptions{
+		KeepAlive:  t.config.KeepAlive,
+		Mode:       t.config.ListenMode,
+		Owner:      t.owner,
+		Activation: activation,
+	})
 }
 
 // follows refuses to take the listener over from a tunnel that has opened it with other permissions: the file may belong to
