@@ -4,19 +4,13 @@ package proxy
 
 import (
 	"io"
-	"net"
-	"os"
 	"syscall"
 )
 
 // watch has a socket tell when there is something to read.
 func (in *intake) watch() {
-	system, ok := in.conn.(syscall.Conn)
-	if !ok {
-		return
-	}
-	if raw, err := system.SyscallConn(); err == nil {
-		in.raw, in.try = raw, in.tryRead
+	if in.raw = rawOf(in.conn); in.raw != nil {
+		in.try = in.tryRead
 	}
 }
 
@@ -38,10 +32,7 @@ func (in *intake) tryRead(fd uintptr) (done bool) {
 		in.waited = true
 		return false
 	case err != 0:
-		in.n, in.err = 0, &net.OpError{
-			Op: "read", Net: in.conn.LocalAddr().Network(), Source: in.conn.LocalAddr(), Addr: in.conn.RemoteAddr(),
-			Err: os.NewSyscallError("read", err),
-		}
+		in.n, in.err = 0, callError("read", in.conn, err)
 	case n == 0:
 		in.n, in.err = 0, io.EOF
 	default:

@@ -2,20 +2,12 @@
 
 package proxy
 
-import (
-	"net"
-	"os"
-	"syscall"
-)
+import "syscall"
 
 // watch has a socket tell when there is room.
 func (out *outlet) watch() {
-	system, ok := out.conn.(syscall.Conn)
-	if !ok {
-		return
-	}
-	if raw, err := system.SyscallConn(); err == nil {
-		out.raw, out.try = raw, out.tryWrite
+	if out.raw = rawOf(out.conn); out.raw != nil {
+		out.try = out.tryWrite
 	}
 }
 
@@ -30,10 +22,7 @@ func (out *outlet) tryWrite(fd uintptr) (done bool) {
 		case syscall.EAGAIN:
 			return false
 		default:
-			out.err = &net.OpError{
-				Op: "write", Net: out.conn.LocalAddr().Network(), Source: out.conn.LocalAddr(), Addr: out.conn.RemoteAddr(),
-				Err: os.NewSyscallError("write", err),
-			}
+			out.err = callError("write", out.conn, err)
 			return true
 		}
 	}
