@@ -60,8 +60,8 @@ func (r *rest) run(ctx context.Context) {
 	}
 }
 
-// worthCollecting reports whether a quarter more is held than is in use, or would be if the process were smaller than it can get. What
-// trickles in at rest is collected as seldom as that.
+// worthCollecting reports whether more is held than is in use by a quarter, and by minGivenBack. What trickles in at rest is
+// collected no more often than it adds up to that.
 func (m memoryUse) worthCollecting() bool {
 	return m.held > m.live+max(m.live/4, minGivenBack)
 }

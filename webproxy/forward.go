@@ -55,6 +55,7 @@ func (p *Proxy) forward(a *answer, e *exchange) {
 	}()
 	if e.isReset() {
 		e.fail(a, p.failure(ctx, e, errReset))
+		return
 	}
 	if response.Close { // else Go's HTTP client will want the body, whatever the answer is
 		defer e.body.watch(func() { cancel(errGone) })()
