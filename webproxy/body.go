@@ -56,7 +56,7 @@ func (p *Proxy) bodyOf(a *answer, r *http.Request) *body {
 		_ = b.control.EnableFullDuplex()
 		b.conn = connOf(r)
 	}
-	if !isGRPC(r.Header) {
+	if !isGRPC(r) {
 		b.patience = p.ReadTimeout
 	}
 	return b

@@ -31,7 +31,7 @@ func (p *Proxy) forward(a *answer, e *exchange) {
 	if e.request.ProtoMajor == 1 && e.request.ContentLength == 0 {
 		upgrade = upgradeOf(e.request.Header)
 	}
-	if e.body != nil && !isGRPC(e.request.Header) {
+	if e.body != nil && !isGRPC(e.request) {
 		e.body.stall.start(p.ResponseTimeout, func() { cancel(errStalled) })
 	}
 	out := p.outbound(ctx, e, t.scheme, upgrade)

@@ -506,6 +506,7 @@ func TestClientsThatAreSlow(t *testing.T) {
 		{"half a preface", "PRI * HT", "", 10 * time.Second},
 		{"half a body that is refused", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 101\r\n\r\nabc", "HTTP/1.1 413 ", quiet},
 		{"half a body", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc", "HTTP/1.1 408 ", 20 * time.Second},
+		{"half a body that calls itself gRPC", "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\nContent-Length: 9\r\n\r\nabc", "HTTP/1.1 408 ", 20 * time.Second},
 		{"no second request", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 ", 30 * time.Second},
 		{"half a second request", "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /", "HTTP/1.1 200 ", 10 * time.Second},
 		{"a second request behind a body", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "HTTP/1.1 200 ", 30 * time.Second},

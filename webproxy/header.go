@@ -82,7 +82,8 @@ func upgradeOf(h http.Header) string {
 	return wanted[0]
 }
 
-// isGRPC reports whether a request's body is a stream of gRPC messages.
-func isGRPC(h http.Header) bool {
-	return strings.HasPrefix(h.Get("Content-Type"), "application/grpc")
+// isGRPC reports whether a request's body is a stream of gRPC messages. Those come by HTTP/2: whoever says so by HTTP/1.1 would
+// have no time limit for the saying.
+func isGRPC(r *http.Request) bool {
+	return r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
 }
