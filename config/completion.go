@@ -50,6 +50,8 @@ func completionRequest(args []string) ([]string, bool) {
 // completions lists what can stand in the place of the last word, one a line.
 // The shell keeps those that begin like it.
 func completions(words []string) string {
+	// Where a flag and its value are one word to us, they are three to bash.
+	words = slices.DeleteFunc(slices.Clone(words), func(word string) bool { return word == "=" })
 	var last, previous string
 	if n := len(words); n > 0 {
 		last = words[n-1]

@@ -47,6 +47,10 @@ func orientation() string {
 	b.WriteString("usage: sallyport COMMAND [FLAG...]\n\n")
 	b.WriteString("Sallyport wraps TCP and UNIX socket connections in mutually authenticated TLS.\n\n")
 	writeCommands(&b, "")
+	b.WriteString("\nTo begin:\n")
+	writeRow(&b, "sallyport certs init certs", "make certificates to try with, in a directory certs")
+	writeRow(&b, "sallyport server --help", "the flags of a command, and examples at the end")
+	writeRow(&b, "sallyport check server …", "what would keep a line from running, before it runs")
 	return b.String()
 }
 

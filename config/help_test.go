@@ -117,6 +117,39 @@ func TestExamplesWork(t *testing.T) {
 	}
 }
 
+// TestPasswordsAreWhatTheyAreFor: the flag that opens a keystore of a tunnel closes those that sallyport certs makes.
+func TestPasswordsAreWhatTheyAreFor(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"server --help":      "--storepass=PASS password of a keystore or an encrypted key",
+		"certs init --help":  "--storepass=PASS password for the PKCS#12 files that are made",
+		"certs issue --help": "--storepass=PASS password for the PKCS#12 files that are made",
+	} {
+		if help := strings.Join(strings.Fields(helpOf(t, line)), " "); !strings.Contains(help, want) {
+			t.Errorf("%s does not say %q:\n%s", line, want, help)
+		}
+	}
+}
+
+// TestOrientationSaysHowToBegin, by lines that work.
+func TestOrientationSaysHowToBegin(t *testing.T) {
+	t.Parallel()
+	_, beginning, found := strings.Cut(orientation(), "\nTo begin:\n")
+	if !found {
+		t.Fatalf("no way to begin in\n%s", orientation())
+	}
+	for line := range strings.Lines(beginning) {
+		command, ok := strings.CutPrefix(line, "  sallyport ")
+		if !ok {
+			continue // the rest of a row
+		}
+		words := strings.Fields(command)
+		if name := commandOf(words); findCommand(name) == nil {
+			t.Errorf("%q is no command", strings.TrimSpace(line))
+		}
+	}
+}
+
 func TestHelpExplainsVariablesByAFlagOfTheCommand(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{
@@ -177,7 +210,7 @@ func TestVersion(t *testing.T) {
 func TestManualPage(t *testing.T) {
 	t.Parallel()
 	page := helpOf(t, "--help-man")
-	for _, want := range []string{".TH SALLYPORT 1", ".SH SYNOPSIS", ".SS certs issue", `.B \-\-allow\-cn=CN`, "sallyport v1.2.3"} {
+	for _, want := range []string{".TH SALLYPORT 1", ".SH SYNOPSIS", ".SS certs issue", ".PP\n.B Timeouts and limits\n.TP\n", `.B \-\-allow\-cn=CN`, "sallyport v1.2.3"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page has no %q", want)
 		}
@@ -223,6 +256,7 @@ func TestCompletion(t *testing.T) {
 		{name: "a flag", words: "server --al", want: []string{"--allow-cn", "--listen", "--help"}, not: []string{"--verify-cn", "--max-tls-version", "--days"}},
 		{name: "a flag after the value of another", words: "server --cert client --al", want: []string{"--allow-cn"}, not: []string{"--verify-cn"}},
 		{name: "a value of a few", words: "client --log-format j", want: []string{"text", "json"}, not: []string{"server"}},
+		{name: "a value behind an equals sign, as bash takes it apart", words: "client --log-format = j", want: []string{"text", "json"}, not: []string{"server"}},
 		{name: "a value of many", words: "server --cert c", not: []string{"server", "--listen"}},
 		{name: "nothing after a command", words: "server x", not: []string{"client", "server"}},
 		{name: "no word at all", words: "-", want: []string{"--help"}},

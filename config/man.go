@@ -38,7 +38,11 @@ func writeManCommand(b *strings.Builder, c *command) {
 		writeManRow(b, a.name, a.help)
 	}
 	for _, g := range groups {
-		for _, s := range shownSettings(c, g) {
+		rows := shownSettings(c, g)
+		if len(rows) > 0 {
+			fmt.Fprintf(b, ".PP\n.B %s\n", roff(string(g)))
+		}
+		for _, s := range rows {
 			writeManRow(b, s.usage(), s.description())
 		}
 	}

@@ -145,8 +145,13 @@ var settings = []setting{
 		set:  one(func(d *draft) *string { return &d.tunnel.Identity.PasswordFile }, parsePath),
 	},
 	{
-		name: "storepass", commands: inTunnel | inCerts | inRoute | inIdentity, group: groupIdentity, value: "PASS", env: []string{"KEYSTORE_PASS"}, secret: true,
+		name: "storepass", commands: inTunnel | inRoute | inIdentity, group: groupIdentity, value: "PASS", env: []string{"KEYSTORE_PASS"}, secret: true,
 		help: "password of a keystore or an encrypted key; others may see it, so prefer its variable",
+		set:  one(func(d *draft) *Secret { return d.password }, parseSecret),
+	},
+	{
+		name: "storepass", commands: inCerts, group: groupCertificates, value: "PASS", env: []string{"KEYSTORE_PASS"}, secret: true,
+		help: "password for the PKCS#12 files that are made, empty without it; others may see it, so prefer its variable",
 		set:  one(func(d *draft) *Secret { return d.password }, parseSecret),
 	},
 	{

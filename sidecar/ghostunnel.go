@@ -22,7 +22,7 @@ func CompareWithGhostunnel(cfg *config.Sidecar, out io.Writer) error {
 	}{
 		{true, "flags        every one of these is taken, with the same meaning"},
 		{cfg.WatchFiles && fromFiles, "reload       files that change are loaded by themselves, all or nothing; SIGHUP and --timed-reload work as ever, --no-watch-files leaves it at them"},
-		{!cfg.DisableLandlock, "sandbox      what is not named by a flag cannot be reached; the directories of the files can be read, so that renewals are found (--disable-landlock runs without)"},
+		{unconfined(cfg) == "", "sandbox      what is not named by a flag cannot be reached; the directories of the files can be read, so that renewals are found (--disable-landlock runs without)"},
 		{true, "sessions     resumed TLS sessions are judged anew, so a reload that takes trust away counts for them too"},
 		{some(func(t config.Tunnel) bool { return t.Access.Policy != config.Policy{} }), "policy       a function in it that fails refuses, where Ghostunnel goes on with an undefined value"},
 		{some(func(t config.Tunnel) bool { return t.MaxHandshakes > 0 }), "handshakes   2048 of them at once unless --max-handshakes says otherwise; the rest wait to be accepted"},
