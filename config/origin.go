@@ -40,6 +40,15 @@ func (o *Origin) Locate(err error) error {
 	return &locatedError{fmt.Sprintf("%s:%d:%d: %s", o.path, f.line, f.column, f.text), err}
 }
 
+// Worded has a text that speaks of flags speak of the keys of the file, for a
+// reader of the log. A nil Origin leaves it as it is.
+func (o *Origin) Worded(text string) string {
+	if o == nil {
+		return text
+	}
+	return inKeys(text)
+}
+
 // locatedError is an error with the place in a file that it is about.
 type locatedError struct {
 	text string

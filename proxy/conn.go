@@ -267,7 +267,11 @@ func (c *conn) fail(stage string, err error) {
 	if reason == reasonClientAbort || reason == reasonShutdown {
 		level = slog.LevelDebug // a port probe, or our own doing: nothing that anybody has to look at
 	}
-	c.log(class, level, message, append(c.shown(err), slog.String("stage", stage), slog.String("reason", reason), slog.Any("error", err))...)
+	if !c.logs(class, level) {
+		return
+	}
+	attrs := append(c.shown(err), slog.String("stage", stage), slog.String("reason", reason), slog.Any("error", err))
+	c.log(class, level, message, append(attrs, c.hint(stage, reason, err)...)...)
 }
 
 // shown is, for log lines, as whom the peer of a failed handshake showed itself, if it got that far. Nobody vouches for that:
@@ -280,6 +284,18 @@ func (c *conn) shown(err error) []slog.Attr {
 	shown := c.server.describe(&failed.peer)
 	shown.protocol, shown.version = "", "" // nothing was agreed on
 	return shown.attrs()
+}
+
+// hint is, for log lines, what may help against an end that the connection has come to; the error is nil if it was forwarded.
+func (c *conn) hint(stage, reason string, err error) []slog.Attr {
+	serverName := ""
+	if failed, ok := errors.AsType[*handshakeError](err); ok {
+		serverName = failed.peer.ServerName
+	}
+	if c.peer != nil {
+		serverName = c.peer.serverName
+	}
+	return c.server.hint(stage, reason, serverName)
 }
 
 // finish closes what is open and says that the connection is over.
@@ -298,9 +314,14 @@ func (c *conn) finish() {
 		closed(lifetime, reason)
 	}
 	if opened && c.sampled() {
-		c.log(QuietConns, slog.LevelInfo, "closed pipe",
+		attrs := []slog.Attr{
 			slog.Int64("bytes_in", c.up.moved.Load()), slog.Int64("bytes_out", c.down.moved.Load()),
-			slog.Duration("duration", lifetime), slog.String("reason", reason))
+			slog.Duration("duration", lifetime), slog.String("reason", reason),
+		}
+		if reason != reasonEOF {
+			attrs = append(attrs, c.hint("", reason, nil)...)
+		}
+		c.log(QuietConns, slog.LevelInfo, "closed pipe", attrs...)
 	}
 	c.settled()
 	c.server.finish(c)
@@ -372,10 +393,14 @@ func (c *conn) sampled() bool {
 
 // log writes an event of the connection, unless its class or level is left out.
 func (c *conn) log(class Quiet, level slog.Level, message string, more ...slog.Attr) {
-	ctx := context.Background()
-	if c.server.Quiet&class == 0 && c.server.Log.Enabled(ctx, level) {
-		c.server.Log.LogAttrs(ctx, level, message, append(c.attrs(), more...)...)
+	if c.logs(class, level) {
+		c.server.Log.LogAttrs(context.Background(), level, message, append(c.attrs(), more...)...)
 	}
+}
+
+// logs reports whether events of that kind are logged.
+func (c *conn) logs(class Quiet, level slog.Level) bool {
+	return c.server.Quiet&class == 0 && c.server.Log.Enabled(context.Background(), level)
 }
 
 // attrs describes the connection in log lines.

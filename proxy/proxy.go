@@ -121,6 +121,11 @@ type Server struct {
 	// them. Nil leaves the name out.
 	Identify func(tls.ConnectionState) string
 
+	// Hint returns what may help against a failure, for the line that tells of it, by the stage and the reason that
+	// Observer.Failed is told, or by no stage and the reason that Observer.Closed is told; "" is nothing. ServerName is what the
+	// client asked for, as far as that is known. Nil has none.
+	Hint func(stage, reason, serverName string) string
+
 	// Log takes the events. Nil is silence.
 	Log *slog.Logger
 

@@ -81,8 +81,8 @@ func (s *Server) unreached(ctx context.Context, err error) error {
 		failed(stage, reason)
 	}
 	if s.Quiet&QuietConnErrs == 0 {
-		s.Log.LogAttrs(ctx, slog.LevelError, "error on dial",
-			slog.String("stage", stage), slog.String("reason", reason), slog.Any("error", err))
+		attrs := []slog.Attr{slog.String("stage", stage), slog.String("reason", reason), slog.Any("error", err)}
+		s.Log.LogAttrs(ctx, slog.LevelError, "error on dial", append(attrs, s.hint(stage, reason, "")...)...)
 	}
 	return &unreachedError{err: err, reason: reason}
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"time"
@@ -172,8 +173,23 @@ func (s *Server) acceptFailed(err error, pause time.Duration) {
 		s.Observer.Failed(stageAccept, reason)
 	}
 	if s.Quiet&QuietConnErrs == 0 {
-		s.Log.Error("error on accept", "stage", stageAccept, "reason", reason, "error", err, "retry_in", pause)
+		attrs := []slog.Attr{
+			slog.String("stage", stageAccept), slog.String("reason", reason), slog.Any("error", err), slog.Duration("retry_in", pause),
+		}
+		s.Log.LogAttrs(s.ctx, slog.LevelError, "error on accept", append(attrs, s.hint(stageAccept, reason, "")...)...)
 	}
+}
+
+// hint is what Hint says, for log lines.
+func (s *Server) hint(stage, reason, serverName string) []slog.Attr {
+	if s.Hint == nil {
+		return nil
+	}
+	text := s.Hint(stage, reason, serverName)
+	if text == "" {
+		return nil
+	}
+	return []slog.Attr{slog.String("hint", text)}
 }
 
 // sleep waits, and answers pings meanwhile; false when the server closed first.

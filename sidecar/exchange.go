@@ -20,6 +20,7 @@ import (
 type exchanges struct {
 	requests *metrics.Requests // nil: nothing would read them
 	routes   *routes           // of the tunnel
+	hint     func(stage, reason, serverName string) string
 	log      *slog.Logger
 	quiet    proxy.Quiet
 	sample   uint64 // one in so many that went well is logged
@@ -28,7 +29,7 @@ type exchanges struct {
 
 // newExchanges has the metrics, if there are any, tell of the requests of a tunnel that looks into HTTP.
 func newExchanges(t *tunnel, c config.Log, to *metrics.Metrics) *exchanges {
-	x := &exchanges{routes: t.routes, log: t.log, quiet: quiet(c.Quiet), sample: uint64(max(c.Sample, 1))}
+	x := &exchanges{routes: t.routes, hint: t.hint, log: t.log, quiet: quiet(c.Quiet), sample: uint64(max(c.Sample, 1))}
 	if to != nil {
 		x.requests = to.AddRequests(t.config.Name)
 	}
@@ -65,9 +66,11 @@ func (x *exchanges) tell(class proxy.Quiet, level slog.Level, message string, e 
 	if e.Target != nil {
 		attrs = append(attrs, slog.String("target", nameOf(e.Target)))
 	}
+	serverName := ""
 	if e.TLS != nil {
+		serverName = e.TLS.ServerName
 		if x.routes != nil {
-			if r := x.routes.find(e.TLS.ServerName); r != nil {
+			if r := x.routes.find(serverName); r != nil {
 				attrs = append(attrs, slog.String("route", r.name))
 			}
 		}
@@ -84,6 +87,11 @@ func (x *exchanges) tell(class proxy.Quiet, level slog.Level, message string, e 
 	}
 	if e.Err != nil {
 		attrs = append(attrs, slog.Any("error", e.Err))
+	}
+	if e.Reason != "" {
+		if hint := x.hint(atRequest, e.Reason, serverName); hint != "" {
+			attrs = append(attrs, slog.String("hint", hint))
+		}
 	}
 	x.log.LogAttrs(ctx, level, message, attrs...)
 }

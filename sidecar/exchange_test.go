@@ -57,7 +57,7 @@ func TestRequestsAreLogged(t *testing.T) {
 	lines := map[string]string{
 		"answered": `level=INFO msg=request` + request + ` identity=alice` + rest + ` code=500` + size,
 		"refused":  `level=WARN msg="request failed" request_id=def remote=unix method=` + strings.Repeat("M", 256) + `… host="" path="" protocol=HTTP/1.1 code=413 bytes_in=0 bytes_out=0 duration=0s reason=too_large`,
-		"failed":   `level=ERROR msg="request failed"` + request + rest + ` code=502` + size + ` reason=connection_refused error="no such luck"`,
+		"failed":   `level=ERROR msg="request failed"` + request + rest + ` code=502` + size + ` reason=connection_refused error="no such luck" hint="is the service running, and is it where --target says?"`,
 		"left":     `level=INFO msg=request` + strings.TrimSuffix(request, " target=127.0.0.1:80") + rest + ` code=499` + size + ` reason=client_gone`,
 	}
 	for _, test := range []struct {

@@ -18,6 +18,9 @@ const reloadLimit = 30 * time.Second
 // errReloadLimit is the error of a reload that took longer.
 var errReloadLimit = fmt.Errorf("loading took longer than %v: a file, a token or an agent does not answer", reloadLimit)
 
+// reloadHint is what to do about a reload that failed.
+const reloadHint = "once put right it is loaded by itself, within a minute"
+
 // A failed reload is tried again after a pause that doubles from the first to the second: what was in the way may be gone
 // without a file having changed, be it a token, an open file too many, or the time before which a certificate is not valid.
 const (
@@ -152,7 +155,7 @@ func (r *reload) run(cause string, asked bool, parts []part) error {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		r.sidecar.log.Log(r.ctx, level, "reload failed; what was loaded before stays in use", "error", err)
+		r.sidecar.log.Log(r.ctx, level, "reload failed; what was loaded before stays in use", "error", err, "hint", reloadHint)
 	} else {
 		r.sidecar.log.Info("reloaded")
 	}

@@ -139,6 +139,7 @@ func (u *targets) newGroup() *upstream.Group {
 		HealthTimeout:   u.to.HealthTimeout,
 		SlowStart:       u.to.SlowStart,
 		Reason:          proxy.Reason,
+		Hint:            func(reason string) string { return hintFor(u.tunnel.config, atDial, reason) },
 		Log:             u.tunnel.log,
 	}
 	for i, target := range u.to.Targets {

@@ -85,6 +85,7 @@ func newTunnel(
 	}
 	t := &tunnel{config: c, source: source, policy: asked, proxy: via, owner: owner, pending: files, log: log}
 	t.server = &proxy.Server{
+		Hint:             t.hint,
 		HandshakeTimeout: c.ConnectTimeout,
 		DialTimeout:      c.ConnectTimeout,
 		CloseTimeout:     c.CloseTimeout,

@@ -1,12 +1,14 @@
 package tests
 
 import (
+	"bufio"
 	"crypto/tls"
 	"flag"
 	"fmt"
 	"io"
 	"maps"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,33 +87,39 @@ var mishaps = []struct {
 	}},
 	{"In the log, while it runs", []mishap{
 		{"a client shows no certificate", logged(aServer+itsCert, connecting(nil)),
-			"`curl --cert … --key …`; or `--disable-authentication`, if everybody may come. Many clients show none if it is not of a CA in `--cacert`"},
+			"`curl --cert … --key …`. Many clients show none if it is not of a CA that they are told of"},
 		{"its certificate is of another CA", logged(aServer+itsCert, connecting(func(t *testing.T, m *mess) *devpki.Identity {
 			return authority(t, "another CA").issue(t, "client", devpki.Request{CommonName: "client"}).Identity
 		})),
-			"`--cacert` names the CAs of clients; several may be in one file"},
+			"several may be in one file"},
 		{"it has expired", logged(aServer+itsCert, connecting(func(t *testing.T, m *mess) *devpki.Identity { return m.issue(t, "visitor", expired("client")).Identity })),
-			"renew the client's"},
+			"`openssl x509 -noout -dates -in client.pem` has the dates"},
 		{"no access flag matches it", logged(aServer+itsCert, connecting(func(t *testing.T, m *mess) *devpki.Identity {
 			return m.issue(t, "visitor", devpki.Request{CommonName: "mallory"}).Identity
 		})),
-			"if it may come in: `--allow-cn mallory` ([access.md](access.md))"},
+			"[access.md](access.md)"},
 		{"a client speaks no TLS", logged(aServer+itsCert, plainly),
-			"`https://` in place of `http://`; or `sallyport client` in front of it"},
+			"or `sallyport client` in front of it"},
+		{"the client does not trust the certificate", logged(aServer+itsCert, connectingTo("another CA")),
+			"what the client says; `--cacert` of curl, of `sallyport client`"},
+		{"a client says nothing", logged(aServer+itsCert+" --connect-timeout 100ms", silently),
+			"[starttls.md](starttls.md)"},
 		{"the target is down", logged(strings.Replace(aServer, "TARGET", "NOBODY", 1)+itsCert, connecting(func(t *testing.T, m *mess) *devpki.Identity {
 			return m.issue(t, "visitor", devpki.Request{CommonName: "client"}).Identity
 		})),
-			"start it; is it where `--target` says?"},
+			"`ss -ltn` lists where services listen"},
 		{"client mode does not trust the target", logged(aClient+" --cacert other-ca.pem", plainly),
-			"`--cacert` names the CA of the target's certificate"},
+			"`openssl s_client -showcerts -connect HOST:PORT` shows which CA that is"},
 		{"the target's certificate is for another name", logged(aClient+" --cacert ca.pem --override-server-name web.example.com", plainly),
-			"`--target` by a name that it has, or `--override-server-name`"},
+			"[client.md](client.md#what-the-target-must-prove)"},
 		{"the target speaks no TLS", logged(strings.Replace(aClient, "SECURE", "PLAIN", 1)+" --cacert ca.pem", plainly),
-			"is it the right port? PostgreSQL and its like go with `--starttls`"},
+			"[starttls.md](starttls.md)"},
 		{"the target wants a certificate", logged("client --listen LISTEN --target SECURE --cacert ca.pem --disable-authentication", plainly),
-			"`--cert` and `--key`"},
+			"[client.md](client.md#without-a-certificate)"},
+		{"the service speaks no HTTP", logged(strings.Replace(aServer, "TARGET", "MUTE", 1)+itsCert+" --protocol http", requesting),
+			"leave out `--protocol http` for what is none"},
 		{"a reload finds a broken file", reloaded("server-key.pem", "broken"),
-			"put it right; what was loaded before serves meanwhile"},
+			"[reloading.md](reloading.md)"},
 	}},
 }
 
@@ -149,9 +157,13 @@ func newMess(t *testing.T) *mess {
 		"PLAIN": serve(t, "tcp", func(conn net.Conn) {
 			_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n") // the client may have left
 		}).address,
+		"MUTE": serve(t, "tcp", func(conn net.Conn) {
+			_, _ = bufio.NewReader(conn).ReadString('\n')
+			_, _ = io.WriteString(conn, "550 what?\r\n")
+		}).address,
 		"SECURE": serve(t, "tcp", overTLS(m.targetConfig(server), echo)).address,
 	}
-	ports := map[string]string{"LISTEN": "8000", "STATUS": "6060", "NOBODY": "8080", "TARGET": "8080", "PLAIN": "8080", "SECURE": "8443"}
+	ports := map[string]string{"LISTEN": "8000", "STATUS": "6060", "NOBODY": "8080", "TARGET": "8080", "PLAIN": "8080", "MUTE": "8080", "SECURE": "8443"}
 	var stands, shown []string
 	for _, name := range slices.Sorted(maps.Keys(m.at)) {
 		stands = append(stands, name, m.at[name])
@@ -231,6 +243,40 @@ func connecting(with func(*testing.T, *mess) *devpki.Identity) func(*testing.T, 
 	}
 }
 
+// connectingTo is a client that trusts a CA of that name alone.
+func connectingTo(name string) func(*testing.T, *mess) {
+	return func(t *testing.T, m *mess) {
+		t.Helper()
+		config := m.clientConfig(m.issue(t, "visitor", devpki.Request{CommonName: "client"}))
+		config.RootCAs = authority(t, name).Pool()
+		if attempt(t, m.at["LISTEN"], config) == nil {
+			t.Error("nothing went wrong")
+		}
+	}
+}
+
+// requesting is a client that asks for a page.
+func requesting(t *testing.T, m *mess) {
+	t.Helper()
+	config := m.clientConfig(m.issue(t, "visitor", devpki.Request{CommonName: "client"}))
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
+	defer client.CloseIdleConnections()
+	response, err := client.Get("https://" + m.at["LISTEN"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusBadGateway {
+		t.Error(response.Status)
+	}
+}
+
+// silently is a client that waits to be greeted.
+func silently(t *testing.T, m *mess) {
+	t.Helper()
+	_, _ = io.ReadAll(dial(t, "tcp", m.at["LISTEN"]))
+}
+
 // plainly is a client that speaks no TLS.
 func plainly(t *testing.T, m *mess) {
 	t.Helper()
@@ -256,7 +302,7 @@ func reloaded(file, content string) func(*testing.T, *mess) string {
 func (m *mess) said(text string) string {
 	text = m.shown.Replace(text)
 	// Of a log line, what happened and why.
-	text = regexp.MustCompile(` (tunnel|conn|remote|target|identity|server_name|alpn|tls_version|stage|bytes_in|bytes_out|duration)=("(\\.|[^"])*"|\S+)`).ReplaceAllString(text, "")
+	text = regexp.MustCompile(` (tunnel|conn|remote|target|identity|server_name|alpn|tls_version|stage|request_id|method|host|path|protocol|bytes_in|bytes_out|duration)=("(\\.|[^"])*"|\S+)`).ReplaceAllString(text, "")
 	text = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`).ReplaceAllString(text, "…")
 	text = regexp.MustCompile(`lookup (\S+) on \S+:`).ReplaceAllString(text, "lookup $1:")
 	return "`" + strings.ReplaceAll(text, "|", `\|`) + "`"

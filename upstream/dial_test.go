@@ -150,7 +150,7 @@ func TestEjectionsGrowAndEnd(t *testing.T) {
 		r.places[0].mu.Unlock()
 		wantShares(t, "after it came back", r.shares(t, 1000), 1, 1)
 		r.Close()
-		for line, n := range map[string]int{`level=WARN msg="target ejected" target=a reason=connection_refused`: 1, `msg="target takes connections again" target=a`: 1} {
+		for line, n := range map[string]int{`level=WARN msg="target ejected" target=a reason=connection_refused error="connection refused" retry_in=619.211595ms hint="what helps against connection_refused"`: 1, `msg="target takes connections again" target=a`: 1} {
 			if got := strings.Count(r.log.String(), line); got != n {
 				t.Errorf("%d lines with %s, want %d:\n%s", got, line, n, r.log)
 			}

@@ -43,7 +43,22 @@ func (g *Group) failed(m *member, err error, took time.Duration) {
 	if row > 1 {
 		level = slog.LevelDebug // it is still away
 	}
-	g.log.Log(g.ctx, level, "target ejected", "target", m.name, "reason", reason, "error", err, "retry_in", pause)
+	attrs := []slog.Attr{
+		slog.String("target", m.name), slog.String("reason", reason), slog.Any("error", err), slog.Duration("retry_in", pause),
+	}
+	g.log.LogAttrs(g.ctx, level, "target ejected", append(attrs, g.hint(err)...)...)
+}
+
+// hint is what may help, for log lines.
+func (g *Group) hint(err error) []slog.Attr {
+	if g.options.Hint == nil {
+		return nil
+	}
+	text := g.options.Hint(g.options.Reason(err))
+	if text == "" {
+		return nil
+	}
+	return []slog.Attr{slog.String("hint", text)}
 }
 
 // eject has the member get no connections for a while, and returns how many failures in a row it has by then; 0 if what failed

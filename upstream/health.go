@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"log/slog"
 	"time"
 )
 
@@ -42,7 +43,8 @@ func (g *Group) untilNext(took time.Duration) time.Duration {
 func (g *Group) judged(m *member, started time.Time, err error) {
 	switch g.judge(m, started, err) {
 	case wentDown:
-		g.log.Warn("target down", "target", m.name, "error", err)
+		attrs := []slog.Attr{slog.String("target", m.name), slog.Any("error", err)}
+		g.log.LogAttrs(g.ctx, slog.LevelWarn, "target down", append(attrs, g.hint(err)...)...)
 	case cameUp:
 		g.log.Info("target up", "target", m.name)
 	case recovered:

@@ -36,7 +36,7 @@ func TestHealthChecksTakeMembersOutAndBackIn(t *testing.T) {
 		synctest.Wait()
 		wantShares(t, "after it came back", r.shares(t, 1000), 1, 1, 1)
 		r.Close()
-		for _, line := range []string{`level=WARN msg="target down" target=b error="connection refused"`, `level=INFO msg="target up" target=b`} {
+		for _, line := range []string{`level=WARN msg="target down" target=b error="connection refused" hint="what helps against connection_refused"`, `level=INFO msg="target up" target=b`} {
 			if strings.Count(r.log.String(), line) != 1 {
 				t.Errorf("want one line with %s:\n%s", line, r.log)
 			}

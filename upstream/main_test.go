@@ -98,6 +98,7 @@ func newRig(o Options, weights ...int) *rig {
 		o.Targets = append(o.Targets, p.target(string(rune('a'+i)), weight))
 	}
 	o.Reason = func(err error) string { return strings.ReplaceAll(err.Error(), " ", "_") }
+	o.Hint = func(reason string) string { return "what helps against " + reason }
 	o.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	o.Seed = 1
 	r.Group = New(o)

@@ -66,6 +66,9 @@ type Options struct {
 	// Reason gives errors of dialling the names under which they are counted. Required.
 	Reason func(error) string
 
+	// Hint returns what may help against a failure that has such a name, for the log; "" is nothing. Nil has none.
+	Hint func(reason string) string
+
 	// Log is told when members go and come. Nil is silence.
 	Log *slog.Logger
 
