@@ -180,26 +180,6 @@ func TestHandledClientsThatDoNotListenAreCut(t *testing.T) {
 	}
 }
 
-func TestAHandlerCanAbort(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := start(t, &Server{Handle: func(_ context.Context, client *Client) {
-			_, _ = io.WriteString(client, "half")
-			client.Abort()
-			_ = client.Close()
-		}}, nil)
-		c := dialFront(t, r)
-		if _, err := io.ReadAll(c); err == nil {
-			t.Error("an orderly end")
-		}
-		_ = c.Close()
-		stopAll(t, r)
-		if got := r.journal.all(); got[len(got)-1] != "closed target_error" {
-			t.Errorf("told of %q", got)
-		}
-	})
-}
-
 func TestHandledClientsAndTheirTargetsAreRechecked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -282,4 +262,47 @@ func TestTargetsThatCannotBeReachedAreNamed(t *testing.T) {
 			t.Errorf("%v, told of %q", err, failed)
 		}
 	})
+}
+
+// Whoever is cut off, it tells whose doing that was.
+func TestHandlersTellWhyTheyCutAClientOff(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		leaves func(*memnet.Conn)
+		cut    func(*Client)
+		reason string
+	}{
+		{"the target has failed", func(*memnet.Conn) {}, (*Client).Abort, "target_error"},
+		{"the client was reset", (*memnet.Conn).Reset, (*Client).Drop, "client_reset"},
+		{"the client has ended", func(c *memnet.Conn) { _ = c.CloseWrite() }, (*Client).Drop, "client_closed"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := start(t, &Server{Handle: func(_ context.Context, client *Client) {
+					_, _ = io.WriteString(client, "half")
+					_, _ = client.Read(make([]byte, 1))
+					test.cut(client)
+					test.cut(client)
+					_ = client.Close()
+				}}, nil)
+				c := dialFront(t, r).(*memnet.Conn)
+				wantRead(t, c, "half")
+				if test.leaves(c); test.reason == "target_error" {
+					mustWrite(t, c, "x")
+				}
+				if test.reason != "client_reset" {
+					if _, err := io.ReadAll(c); err == nil {
+						t.Error("an orderly end")
+					}
+				}
+				_ = c.Close()
+				stopAll(t, r)
+				if got := r.journal.all(); got[len(got)-1] != "closed "+test.reason {
+					t.Errorf("told of %q", got)
+				}
+			})
+		})
+	}
 }

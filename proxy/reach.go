@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -11,8 +12,18 @@ import (
 
 // Reacher makes of a dial function, such as Server.Dial, the one for Server.Handle to reach targets by. DialTimeout bounds
 // it, the Observer and the log are told, and Recheck asks about the targets as about those of forwarded connections. Its errors
-// have a method Reason. A connection is a *tls.Conn if dial makes one of that.
+// have a method Reason. A connection is a *tls.Conn if dial makes one of that; else it is as those of StreamReacher.
 func (s *Server) Reacher(dial func(context.Context) (net.Conn, error)) func(context.Context) (net.Conn, error) {
+	return s.reacher(dial, (*reached).conn)
+}
+
+// StreamReacher is Reacher for what becomes a stream of bytes. The connections are never a *tls.Conn. They have the methods
+// CloseWrite, and WriteTo of [io.WriterTo], which keeps no buffer while nothing comes.
+func (s *Server) StreamReacher(dial func(context.Context) (net.Conn, error)) func(context.Context) (net.Conn, error) {
+	return s.reacher(dial, (*reached).stream)
+}
+
+func (s *Server) reacher(dial func(context.Context) (net.Conn, error), as func(*reached) net.Conn) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		s.init()
 		ctx, cancel := bounded(ctx, s.DialTimeout)
@@ -21,7 +32,7 @@ func (s *Server) Reacher(dial func(context.Context) (net.Conn, error)) func(cont
 		if err != nil {
 			return nil, s.unreached(ctx, err)
 		}
-		return t.conn(), nil
+		return as(t), nil
 	}
 }
 
@@ -111,8 +122,11 @@ func (t *reached) conn() net.Conn {
 	if t.side.wire != nil {
 		return t.side.Conn
 	}
-	return &plainTarget{Conn: t.side.Conn, target: t}
+	return t.stream()
 }
+
+// stream is the target as it is for those that need no TLS session.
+func (t *reached) stream() net.Conn { return &targetStream{Conn: t.side.Conn, target: t} }
 
 // keep has Recheck know of the target.
 func (s *Server) keep(t *reached) {
@@ -150,22 +164,27 @@ func (t *reached) recheck(verify verdict) (cut bool) {
 	return true
 }
 
-// plainTarget is a target without TLS.
-type plainTarget struct {
+// targetStream is a target as a stream of bytes.
+type targetStream struct {
 	net.Conn
 
 	target *reached
 	once   sync.Once
 }
 
+// WriteTo sends w all that the target sends. Nobody may read before it returns.
+func (s *targetStream) WriteTo(w io.Writer) (int64, error) {
+	return pour(w, s.target.side.stream(&s.target.server.buffers), func(int, error) {})
+}
+
 // CloseWrite ends the writing.
-func (p *plainTarget) CloseWrite() error {
-	closeWrite(p.Conn)
+func (s *targetStream) CloseWrite() error {
+	closeWrite(s.Conn)
 	return nil
 }
 
 // Close ends both directions.
-func (p *plainTarget) Close() error {
-	p.once.Do(p.target.leave)
-	return p.Conn.Close()
+func (s *targetStream) Close() error {
+	s.once.Do(s.target.leave)
+	return s.Conn.Close()
 }

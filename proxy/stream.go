@@ -3,6 +3,7 @@ package proxy
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 )
 
 // stream is what one side sends.
@@ -13,6 +14,28 @@ type stream interface {
 
 	// done says that the bytes were used.
 	done()
+}
+
+// pour sends to all that comes in, and returns how much of it was sent. It calls came with how much came, and with how that ended.
+func pour(to io.Writer, in stream, came func(n int, err error)) (sent int64, _ error) {
+	for {
+		p, err := in.next()
+		came(len(p), err)
+		n, failed := 0, error(nil)
+		if len(p) > 0 {
+			n, failed = to.Write(p)
+			sent += int64(n)
+		}
+		in.done()
+		switch {
+		case failed != nil:
+			return sent, failed
+		case err == io.EOF:
+			return sent, nil
+		case err != nil:
+			return sent, err
+		}
+	}
 }
 
 // plainStream is what comes in as it is.
