@@ -32,7 +32,7 @@ func (t *tunnel) newWeb() *web {
 		to := w.byRoute[""] // clients have no routes
 		to.TargetTLS = true
 		// WebSocket is of HTTP/1.1.
-		to.DialUpgrade = t.server.Reacher(t.targets.dialOver(t.targets.newConfigs([]string{"http/1.1"}, true)))
+		to.DialUpgrade = t.server.StreamReacher(t.targets.dialOver(t.targets.newConfigs([]string{"http/1.1"}, true)))
 	}
 	t.server.Handle = func(ctx context.Context, client *proxy.Client) { w.byRoute[client.Route()].Handle(ctx, client) }
 	return w

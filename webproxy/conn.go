@@ -136,7 +136,17 @@ func (c *conn) Close() error {
 	return err
 }
 
-// abort ends the connection so that its client cannot take what it got for the whole.
+// WriteTo sends w all that the client sends, without a buffer if the connection can do that.
+func (c *conn) WriteTo(w io.Writer) (int64, error) {
+	n, err := w.Write(c.unread)
+	if c.unread = c.unread[n:]; err != nil {
+		return int64(n), err
+	}
+	more, err := io.Copy(w, c.Conn)
+	return int64(n) + more, err
+}
+
+// abort ends the connection so that its client cannot take what it got for the whole: the target has failed.
 func (c *conn) abort() {
 	if connection, ok := c.Conn.(interface{ Abort() }); ok {
 		connection.Abort()
@@ -144,6 +154,16 @@ func (c *conn) abort() {
 		_ = c.Conn.Close()
 	}
 	c.end()
+}
+
+// drop is abort for a client that has gone away.
+func (c *conn) drop() {
+	if connection, ok := c.Conn.(interface{ Drop() }); ok {
+		connection.Drop()
+		c.end()
+	} else {
+		c.abort()
+	}
 }
 
 func (c *conn) isClosed() bool {

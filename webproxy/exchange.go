@@ -44,6 +44,7 @@ type exchange struct {
 	request *http.Request
 	conn    *conn
 	body    *body // of the request; nil if it has none
+	link    *link // to the target; nil if it cannot leave HTTP
 }
 
 // answer is the way back to a client. It takes note of what is sent.

@@ -23,7 +23,7 @@ func (p *Proxy) forward(a *answer, e *exchange) {
 	defer cancel(nil)
 	early := &early{answer: a}
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn:        func(got httptrace.GotConnInfo) { e.Target = got.Conn.RemoteAddr() },
+		GotConn:        e.sentTo,
 		Got1xxResponse: early.send,
 	})
 	t := p.targets.Load()
@@ -66,8 +66,14 @@ func (p *Proxy) forward(a *answer, e *exchange) {
 	case code < http.StatusOK: // those that come before the one that counts are not here
 		e.fail(a, badAnswer(fmt.Errorf("the target answered with the status %d", code)))
 	default:
-		e.reply(ctx, a, response)
+		p.reply(ctx, a, e, response)
 	}
+}
+
+// sentTo takes note of the connection to the target.
+func (e *exchange) sentTo(got httptrace.GotConnInfo) {
+	e.Target = got.Conn.RemoteAddr()
+	e.link, _ = got.Conn.(*link)
 }
 
 // outbound makes the request to the target of that of the client, whose header it takes over.
@@ -143,7 +149,7 @@ func (s *early) end() {
 }
 
 // reply sends the target's answer as it comes.
-func (e *exchange) reply(ctx context.Context, a *answer, response *http.Response) {
+func (p *Proxy) reply(ctx context.Context, a *answer, e *exchange, response *http.Response) {
 	h := a.Header()
 	removeHopByHop(response.Header)
 	maps.Copy(h, response.Header)
@@ -162,7 +168,7 @@ func (e *exchange) reply(ctx context.Context, a *answer, response *http.Response
 	if response.ContentLength < 0 {
 		_ = control.Flush()
 	}
-	if err := e.copy(ctx, a, control, response); err != nil {
+	if err := p.copy(ctx, a, e, control, response); err != nil {
 		e.breakOff()
 	}
 	if len(response.Trailer) == 0 {
@@ -181,13 +187,13 @@ func (e *exchange) reply(ctx context.Context, a *answer, response *http.Response
 }
 
 // copy sends the body of an answer.
-func (e *exchange) copy(ctx context.Context, a *answer, control *http.ResponseController, response *http.Response) error {
-	buffer := buffers.Get().(*[]byte)
-	defer buffers.Put(buffer)
+func (p *Proxy) copy(ctx context.Context, a *answer, e *exchange, control *http.ResponseController, response *http.Response) error {
+	buffer := p.buffers.take()
+	defer p.buffers.give(buffer)
 	for {
-		n, err := response.Body.Read(*buffer)
+		n, err := response.Body.Read(buffer[:])
 		if n > 0 {
-			if _, failed := a.Write((*buffer)[:n]); failed != nil {
+			if _, failed := a.Write(buffer[:n]); failed != nil {
 				e.Reason, e.Err = reasonClientGone, failed
 				return failed
 			}
@@ -211,13 +217,11 @@ func (e *exchange) copy(ctx context.Context, a *answer, control *http.ResponseCo
 // breakOff ends an answer that cannot be completed, so that the client does not take it for complete.
 func (e *exchange) breakOff() {
 	if e.request.ProtoMajor == 1 {
-		e.conn.abort()
+		if e.Reason == reasonClientGone {
+			e.conn.drop()
+		} else {
+			e.conn.abort()
+		}
 	}
 	panic(http.ErrAbortHandler) // which Go's server is told by, and recovers from
 }
-
-// copySize is what bodies are copied through.
-const copySize = 32 << 10
-
-// buffers holds what is not in use of that.
-var buffers = sync.Pool{New: func() any { b := make([]byte, copySize); return &b }}

@@ -19,6 +19,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sallyport/internal/memnet"
+
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 )
@@ -845,6 +847,44 @@ func TestAResetDuringAnEarlyAnswer(t *testing.T) {
 
 // TestAClientThatGoesAwayIsMissed has one wait for leave to send its body, which the target does not want; nor does that come to
 // the end of its answer.
+// Whether it is a read or a write that finds it out.
+func TestAClientThatGoesAwayDuringAnAnswerIsNotTheTargetsFault(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		size int // of the answer, of which nothing more comes
+	}{{"the target is silent", 10}, {"the client has not taken all", 1 << 20}} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := startRaw(t, &Proxy{}, func(c net.Conn) {
+					defer func() { _ = c.Close() }()
+					in := bufio.NewReader(c)
+					_, _ = http.ReadRequest(in)
+					_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n")
+					_, _ = c.Write(make([]byte, test.size))
+					_, _ = io.Copy(io.Discard, in)
+				})
+				c := r.dial(nil)
+				_, _ = io.WriteString(c, get)
+				if _, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil {
+					t.Error(err)
+				}
+				synctest.Wait()
+				c.(*memnet.Conn).Reset()
+				synctest.Wait()
+				r.stop()
+				if told := r.observed(); len(told) != 1 || told[0].Code != http.StatusOK || told[0].Reason != reasonClientGone {
+					t.Errorf("told of %+v", told)
+				}
+				if cuts := r.cutOffs(); len(cuts) != 1 || cuts[0] != "drop" {
+					t.Errorf("the client was cut off by %q", cuts)
+				}
+			})
+		})
+	}
+}
+
 func TestAClientThatGoesAwayIsMissed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +29,7 @@ type rig struct {
 	clients   sync.WaitGroup
 	mu        sync.Mutex
 	exchanges []Exchange
+	cuts      []string // how clients were cut off: by Abort, or by Drop
 }
 
 // start has a handler answer as the target, in HTTP/1.1 or HTTP/2.
@@ -112,10 +114,18 @@ func (r *rig) observed() []Exchange {
 	return append([]Exchange(nil), r.exchanges...)
 }
 
+// cutOffs are how clients were cut off so far.
+func (r *rig) cutOffs() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.cuts)
+}
+
 // address is a connection with addresses of TCP, and a TLS session if there is one.
 type address struct {
 	net.Conn
 	session *tls.ConnectionState
+	rig     *rig
 }
 
 func (address) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 4711} }
@@ -127,13 +137,23 @@ func (a address) ConnectionState() tls.ConnectionState { return *a.session }
 // CloseWrite ends the writing.
 func (a address) CloseWrite() error { return a.Conn.(*memnet.Conn).CloseWrite() }
 
-// Abort resets the connection.
-func (a address) Abort() { a.Conn.(*memnet.Conn).Reset() }
+// Abort resets the connection, for the target's sake.
+func (a address) Abort() { a.cut("abort") }
+
+// Drop resets it, for the client's sake.
+func (a address) Drop() { a.cut("drop") }
+
+func (a address) cut(how string) {
+	a.rig.mu.Lock()
+	a.rig.cuts = append(a.rig.cuts, how)
+	a.rig.mu.Unlock()
+	a.Conn.(*memnet.Conn).Reset()
+}
 
 // dial connects a client, without TLS if the session is nil.
 func (r *rig) dial(session *tls.ConnectionState) net.Conn {
 	client, server := memnet.Pipe(64 << 10)
-	r.clients.Go(func() { r.Handle(r.ctx, address{server, session}) })
+	r.clients.Go(func() { r.Handle(r.ctx, address{server, session, r}) })
 	return client
 }
 

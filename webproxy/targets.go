@@ -44,7 +44,7 @@ func (p *Proxy) newTargets() *targets {
 	if dial == nil {
 		dial = p.Dial
 	}
-	t.upgrades = p.transport(dial, one)
+	t.upgrades = p.transport(linked(dial), one)
 	return t
 }
 
@@ -63,6 +63,17 @@ func (p *Proxy) transport(dial func(context.Context) (net.Conn, error), protocol
 	t.DialContext = p.whileOpen(dial)
 	t.DialTLSContext = t.DialContext
 	return t
+}
+
+// linked has connections be able to leave HTTP.
+func linked(dial func(context.Context) (net.Conn, error)) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
+		c, err := dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &link{Conn: c}, nil
+	}
 }
 
 // whileOpen makes a dial function that Close ends. To which address is decided already.

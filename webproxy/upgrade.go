@@ -2,22 +2,55 @@ package webproxy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
+// link is a connection to a target that may leave HTTP. Go's HTTP client reads it until then.
+type link struct {
+	net.Conn
+
+	left atomic.Bool // what comes is for somebody else to read
+}
+
+// errLeft is what Go's HTTP client is told that reads on.
+var errLeft = errors.New("the connection has left HTTP")
+
+func (l *link) Read(p []byte) (int, error) {
+	if l.left.Load() {
+		return 0, errLeft
+	}
+	return l.Conn.Read(p)
+}
+
+// leave returns what Go's HTTP client has read beyond the answer, which that has as its body, and reads no more of the connection.
+func (l *link) leave(body io.Reader) ([]byte, error) {
+	l.left.Store(true)
+	beyond, err := io.ReadAll(body)
+	if errors.Is(err, errLeft) {
+		err = nil
+	}
+	return beyond, err
+}
+
 // upgrade makes the client's connection a stream of bytes to the target and back, which has agreed to leave HTTP.
 func (p *Proxy) upgrade(a *answer, e *exchange, response *http.Response, wanted string) {
-	target, ok := response.Body.(io.ReadWriteCloser)
-	if got := upgradeOf(response.Header); !ok || wanted == "" || !strings.EqualFold(got, wanted) {
+	if got := upgradeOf(response.Header); e.link == nil || wanted == "" || !strings.EqualFold(got, wanted) {
 		e.fail(a, &failure{
 			refusal: refusal{http.StatusBadGateway, reasonUpgrade, "the target switched to a protocol that nobody asked for"},
 			err:     fmt.Errorf("the target switched to %q, and %q was asked for", got, wanted),
 		})
+		return
+	}
+	beyond, err := e.link.leave(response.Body)
+	if err != nil {
+		e.fail(a, badAnswer(err))
 		return
 	}
 	client, buffered, err := http.NewResponseController(a).Hijack()
@@ -39,67 +72,89 @@ func (p *Proxy) upgrade(a *answer, e *exchange, response *http.Response, wanted 
 		return
 	}
 	early, _ := buffered.Peek(buffered.Reader.Buffered()) // what the client did not wait to send
-	p.splice(e, client, early, target)
+	p.splice(e, client, early, beyond)
 }
 
-// splice copies both ways until both have ended, or one fails.
-func (p *Proxy) splice(e *exchange, client net.Conn, early []byte, target io.ReadWriteCloser) {
-	ended := make(chan error, 2)
+// cutOff is a stream that broke off.
+type cutOff struct {
+	of  net.Conn // whose doing it was; nil: nobody's
+	err error    // nil: it has come to its end
+}
+
+// splice copies both ways until both have ended, or one breaks off. Something has come already from both.
+func (p *Proxy) splice(e *exchange, client net.Conn, early, beyond []byte) {
+	target := e.link.Conn
+	ended := make(chan cutOff, 2)
 	go func() {
-		var err error
-		e.BytesIn, err = pump(target, io.MultiReader(bytes.NewReader(early), client))
-		ended <- err
+		var off cutOff
+		e.BytesIn, off = pump(target, client, early)
+		ended <- off
 	}()
 	go func() {
-		var err error
-		e.BytesOut, err = pump(client, target)
-		ended <- err
+		var off cutOff
+		e.BytesOut, off = pump(client, target, beyond)
+		ended <- off
 	}()
-	cut := func(err error) {
-		if e.Err == nil {
-			e.Reason, e.Err = reasonBroken, err
-			e.conn.abort()
-			_ = target.Close()
-		}
-	}
 	var late <-chan time.Time
 	for left := 2; left > 0; {
+		off := cutOff{err: errHalfClosed}
 		select {
-		case err := <-ended:
+		case off = <-ended:
 			left--
-			if err != nil {
-				cut(err)
-			} else if left > 0 && p.CloseTimeout >= 0 {
-				late = time.After(p.CloseTimeout)
-			}
 		case <-late:
-			cut(errHalfClosed)
+		}
+		switch {
+		case off.err != nil && e.Err == nil:
+			e.cut(client, off)
+			_ = target.Close()
+		case off.err == nil && left > 0 && p.CloseTimeout >= 0:
+			late = time.After(p.CloseTimeout)
 		}
 	}
 }
 
-// pump copies one way, and passes the end on.
-func pump(to io.Writer, from io.Reader) (int64, error) {
-	buffer := buffers.Get().(*[]byte)
-	defer buffers.Put(buffer)
-	var moved int64
-	for {
-		n, err := from.Read(*buffer)
-		if n > 0 {
-			written, failed := to.Write((*buffer)[:n])
-			moved += int64(written)
-			if failed != nil {
-				return moved, failed
-			}
-		}
-		if err == io.EOF {
-			if half, ok := to.(interface{ CloseWrite() error }); ok {
-				_ = half.CloseWrite()
-			}
-			return moved, nil
-		}
-		if err != nil {
-			return moved, err
-		}
+// cut ends the client's side of a stream that broke off.
+func (e *exchange) cut(client net.Conn, off cutOff) {
+	e.Err = off.err
+	if off.of == client && !errors.Is(off.err, net.ErrClosed) { // which is the tunnel's doing
+		e.Reason = reasonClientGone
+		e.conn.drop()
+		return
 	}
+	e.Reason = reasonBroken
+	e.conn.abort()
+}
+
+// pump copies one way, after what has come first, and passes the end on.
+func pump(to, from net.Conn, first []byte) (moved int64, _ cutOff) {
+	out := &receiver{to: to}
+	n, err := out.Write(first)
+	moved = int64(n)
+	if err == nil {
+		var more int64
+		more, err = io.Copy(out, from) // which has no buffer where the connection has a better way
+		moved += more
+	}
+	switch {
+	case out.failed:
+		return moved, cutOff{of: to, err: err}
+	case err != nil:
+		return moved, cutOff{of: from, err: err}
+	}
+	if half, ok := to.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+	return moved, cutOff{}
+}
+
+// receiver is where a pump writes to. It takes note that this was what failed.
+type receiver struct {
+	to     io.Writer
+	failed bool
+}
+
+func (r *receiver) Write(p []byte) (int, error) {
+	n, err := r.to.Write(p)
+	r.failed = err != nil
+	return n, err
 }

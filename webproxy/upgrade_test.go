@@ -124,21 +124,32 @@ func TestUpgradedConnectionsThatEnd(t *testing.T) {
 		clean   bool
 		after   time.Duration
 		reason  string
+		cut     string
 	}{
 		{"the target half, and the client never", time.Minute, func(c net.Conn, _ *bufio.Reader) {
 			_ = c.(*memnet.Conn).CloseWrite()
 			_, _ = io.Copy(io.Discard, c)
-		}, func(net.Conn) {}, true, 0, reasonBroken},
-		{"the target by a reset", time.Minute, func(c net.Conn, _ *bufio.Reader) { c.(*memnet.Conn).Reset() }, func(net.Conn) {}, false, 0, reasonBroken},
+		}, func(net.Conn) {}, true, 0, reasonBroken, "abort"},
+		{"the target by a reset", time.Minute, func(c net.Conn, _ *bufio.Reader) { c.(*memnet.Conn).Reset() }, func(net.Conn) {}, false, 0, reasonBroken, "abort"},
+		{"the client by a reset", time.Minute, func(c net.Conn, in *bufio.Reader) { _, _ = io.Copy(io.Discard, in) },
+			func(c net.Conn) { c.(*memnet.Conn).Reset() }, false, 0, reasonClientGone, "drop"},
+		{"the client before it has taken all", time.Minute, func(c net.Conn, in *bufio.Reader) {
+			_, _ = in.ReadByte()
+			_, _ = c.Write(make([]byte, 1<<20))
+		}, func(c net.Conn) {
+			_, _ = c.Write([]byte("x"))
+			time.Sleep(time.Second)
+			c.(*memnet.Conn).Reset()
+		}, false, time.Second, reasonClientGone, "drop"},
 		{"the client half, and the target never", time.Minute, func(c net.Conn, in *bufio.Reader) {
 			_, _ = io.Copy(io.Discard, in)
 			_, _ = c.Read(make([]byte, 1))
 			time.Sleep(time.Hour)
-		}, func(c net.Conn) { _ = c.(*memnet.Conn).CloseWrite() }, false, time.Minute, reasonBroken},
+		}, func(c net.Conn) { _ = c.(*memnet.Conn).CloseWrite() }, false, time.Minute, reasonBroken, "abort"},
 		{"the client half, with no time left for the target", 0, func(c net.Conn, in *bufio.Reader) {
 			_, _ = io.Copy(io.Discard, in)
 			time.Sleep(time.Hour)
-		}, func(c net.Conn) { _ = c.(*memnet.Conn).CloseWrite() }, false, 0, reasonBroken},
+		}, func(c net.Conn) { _ = c.(*memnet.Conn).CloseWrite() }, false, 0, reasonBroken, "abort"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -167,8 +178,31 @@ func TestUpgradedConnectionsThatEnd(t *testing.T) {
 				if told := r.observed(); len(told) != 1 || told[0].Reason != test.reason {
 					t.Errorf("told of %+v", told)
 				}
+				if cuts := r.cutOffs(); len(cuts) != 1 || cuts[0] != test.cut {
+					t.Errorf("the client was cut off by %q, want %s", cuts, test.cut)
+				}
 				time.Sleep(2 * time.Hour)
 			})
 		})
+	}
+}
+
+// An end that is the tunnel's doing is not put down to the client.
+func TestUpgradedConnectionsEndWithTheProxy(t *testing.T) {
+	t.Parallel()
+	r := startRaw(t, &Proxy{CloseTimeout: time.Minute}, agreeing(func(c net.Conn, in *bufio.Reader) { _, _ = io.Copy(c, in) }))
+	c := r.dial(nil)
+	defer func() { _ = c.Close() }()
+	_, _ = io.WriteString(c, upgradeRequest)
+	in := bufio.NewReader(c)
+	if _, err := http.ReadResponse(in, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(in, make([]byte, len("hello"))); err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	if told := r.observed(); len(told) != 1 || told[0].Reason != reasonBroken {
+		t.Errorf("told of %+v", told)
 	}
 }

@@ -87,7 +87,8 @@ type Proxy struct {
 	once     sync.Once
 	http1    *http.Server
 	targets  atomic.Pointer[targets]
-	slots    chan struct{}   // nil: no limit
+	slots    chan struct{} // nil: no limit
+	buffers  buffers
 	ctx      context.Context // ends with Close; dials live under it
 	cancel   context.CancelFunc
 	requests sync.WaitGroup
