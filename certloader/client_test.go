@@ -69,7 +69,7 @@ func TestClientVerifiesServers(t *testing.T) {
 		{
 			name: "for clients alone", host: "server.example",
 			server: issue(t, root, with(func(r *devpki.Request) { r.Usages = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })),
-			reason: "bad_certificate", text: []string{"usage"},
+			reason: "bad_certificate", text: []string{"its extended key usage, or that of its CA, leaves out serverAuth"},
 		},
 	} {
 		for version, number := range versions {

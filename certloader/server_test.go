@@ -69,7 +69,7 @@ func TestServerVerifiesClients(t *testing.T) {
 		},
 		{
 			name: "for servers alone", client: issue(t, root, devpki.Request{CommonName: "alice", Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}),
-			reason: "bad_certificate", text: []string{`"CN=alice"`, "usage"},
+			reason: "bad_certificate", text: []string{`"CN=alice"`, "its extended key usage, or that of its CA, leaves out clientAuth"},
 		},
 		{
 			name: "with a line break in its name", client: issue(t, stranger, devpki.Request{CommonName: "eve\nlevel=info"}),

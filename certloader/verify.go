@@ -102,7 +102,7 @@ func (s *snapshot) verify(certs []*x509.Certificate, usage x509.ExtKeyUsage, now
 	}
 	chains, err := s.chains(certs, usage, now)
 	if err != nil {
-		return nil, chainError(certs[0], err, now)
+		return nil, chainError(certs[0], err, usage, now)
 	}
 	hold, err := s.crls.filter(chains, now)
 	if err == nil {
@@ -146,9 +146,15 @@ func verifyName(cert *x509.Certificate, host string) error {
 	return nil
 }
 
+// usageNames are what OpenSSL calls the usages that peers' certificates need.
+var usageNames = map[x509.ExtKeyUsage]string{
+	x509.ExtKeyUsageClientAuth: "clientAuth",
+	x509.ExtKeyUsageServerAuth: "serverAuth",
+}
+
 // chainError gives what crypto/x509 said about leaf's chain a reason. What has
 // one already keeps it.
-func chainError(leaf *x509.Certificate, err error, now time.Time) error {
+func chainError(leaf *x509.Certificate, err error, usage x509.ExtKeyUsage, now time.Time) error {
 	if refusal, ok := errors.AsType[*VerifyError](err); ok {
 		return refusal
 	}
@@ -159,7 +165,11 @@ func chainError(leaf *x509.Certificate, err error, now time.Time) error {
 				return dates
 			}
 		}
-		return &VerifyError{Certificate: leaf, Err: err, reason: reasonBadCertificate, detail: withoutPackage(err)}
+		detail := withoutPackage(err)
+		if invalid.Reason == x509.IncompatibleUsage {
+			detail = "its extended key usage, or that of its CA, leaves out " + usageNames[usage]
+		}
+		return &VerifyError{Certificate: leaf, Err: err, reason: reasonBadCertificate, detail: detail}
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return &VerifyError{Certificate: leaf, Err: err, reason: reasonUnknownCA, detail: "not signed by a trusted CA"}

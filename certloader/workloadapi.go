@@ -208,6 +208,9 @@ func (w *workload) take(svid *x509svid.SVID, bundles *x509bundle.Set) {
 	w.tell()
 }
 
+// agentHint is what may help against an agent that gives nothing.
+const agentHint = "is the agent running, and is this process registered with it?"
+
 // reject takes note of an answer that cannot be used.
 func (w *workload) reject(err error) {
 	w.mu.Lock()
@@ -218,7 +221,7 @@ func (w *workload) reject(err error) {
 		w.tell()
 		return
 	}
-	w.Log.Warn("waiting for the Workload API", "address", w.Address, "error", w.unusable)
+	w.Log.Warn("waiting for the Workload API", "address", w.Address, "error", w.unusable, "hint", agentHint)
 }
 
 // tell has the Source load.
@@ -251,7 +254,7 @@ func (w *workload) fail(err error) {
 	if !w.hasAnswered() {
 		text = "waiting for the Workload API"
 	}
-	w.Log.Log(w.closing, level, text, "address", w.Address, "error", reasonOf(err))
+	w.Log.Log(w.closing, level, text, "address", w.Address, "error", reasonOf(err), "hint", agentHint)
 }
 
 // back takes note that the agent has answered.
