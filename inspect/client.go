@@ -200,6 +200,8 @@ func (c *Client) explained(ctx context.Context, err error) error {
 		return fmt.Errorf("it speaks plain HTTP; write http://%s", c.options.Address)
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
 		hint = "is the process running, and is this its --status?"
+	case errors.As(err, new(tls.RecordHeaderError)):
+		hint = "it speaks no TLS; is this its --status?"
 	case errors.As(err, new(x509.UnknownAuthorityError)):
 		hint = "--cacert PATH says whom to trust"
 	case errors.As(err, new(x509.HostnameError)):

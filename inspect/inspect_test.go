@@ -211,6 +211,28 @@ func TestShowTellsWhyItCannotReachThePort(t *testing.T) {
 	}
 }
 
+func TestShowTellsOfWhatIsNeitherHTTPSNorHTTP(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(nil) // which nothing but its listener is used of
+	t.Cleanup(server.Close)
+	greeted := make(chan struct{})
+	t.Cleanup(func() { <-greeted })
+	go func() {
+		defer close(greeted)
+		conn, err := server.Listener.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(conn, "220 mail.example.com ESMTP\r\n")
+		_, _ = io.Copy(io.Discard, conn)
+		_ = conn.Close()
+	}()
+	_, err := client(t, server, Options{TLS: true}).Show(t.Context(), io.Discard)
+	if !errors.As(err, new(*UnreachableError)) || !strings.HasSuffix(err.Error(), "; it speaks no TLS; is this its --status?") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestShowWaitsNoLongerThanItsTimeout(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
