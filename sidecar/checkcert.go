@@ -16,6 +16,9 @@ import (
 	"sallyport/config"
 )
 
+// withExtensions is the version of certificates that say whether they are a CA's (RFC 5280, 4.1.2.1).
+const withExtensions = 3
+
 // fewCAs is how many CAs a report lists one by one. A bundle of all the public ones would drown the rest.
 const fewCAs = 10
 
@@ -127,6 +130,10 @@ func (c *checkup) bundle(label, origin string, cas []*x509.Certificate) {
 		}
 		if len(cas) <= fewCAs || fault != "" {
 			c.certificate("", "CA", ca)
+		}
+		if !ca.IsCA && ca.Version == withExtensions {
+			c.line("    %-10s %s is no CA, so that nobody but its owner is let in by it: give the certificate of the CA that issued it",
+				"NOTE", title(ca))
 		}
 	}
 	if valid == 0 {

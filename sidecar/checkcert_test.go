@@ -92,6 +92,24 @@ func TestCheckNotesAnIssuerThatIsNotThere(t *testing.T) {
 	}
 }
 
+func TestCheckNotesATrustedCertificateThatIsNoCA(t *testing.T) {
+	t.Parallel()
+	root, _, id := signers(t, devpki.Request{CommonName: "web", DNSNames: []string{"localhost"}})
+	client, err := root.Issue(devpki.Request{CommonName: "client"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := newDir(t)
+	write(t, dir, map[string][]byte{"ca.pem": pemOf(root.Certificate(), client.Leaf), "server.pem": id.CertPEM(), "server-key.pem": id.KeyPEM()})
+	var out strings.Builder
+	if err := Check(t.Context(), parse(t, dir, checkServer), &out); err != nil {
+		t.Errorf("Check: %v", err)
+	}
+	if strings.Count(out.String(), "is no CA") != 1 || !strings.Contains(out.String(), "NOTE       CN=client is no CA, so that nobody but its owner is let in by it") {
+		t.Errorf("the report is\n%s", &out)
+	}
+}
+
 func TestCheckNamesCAsWithoutRevocationList(t *testing.T) {
 	t.Parallel()
 	root, sub, id := signers(t, devpki.Request{CommonName: "web", DNSNames: []string{"localhost"}})
