@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -125,12 +126,37 @@ func (d *draft) checkAddresses() error {
 	return nil
 }
 
+// leadsTo tells whether what connects to a local address comes out at a
+// listener of this machine, however the two are written.
+func leadsTo(at, listen socket.Address) bool {
+	if at.Network() != "tcp" || listen.Network() != "tcp" || at.Port() != listen.Port() || !at.IsLocal() {
+		return false
+	}
+	ipv4, ipv6 := netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()
+	to := []netip.Addr{ipv4, ipv6} // what localhost is to those who connect
+	if ip, err := netip.ParseAddr(at.Host()); err == nil {
+		to = []netip.Addr{ip}
+	}
+	on, err := netip.ParseAddr(listen.Host())
+	switch {
+	case listen.Host() == "", err == nil && on.Is6() && on.IsUnspecified():
+		return true
+	case err == nil && on.IsUnspecified():
+		return to[0].Is4()
+	case err != nil && listen.IsLocal():
+		on = ipv4 // and to those who listen
+	}
+	return slices.Contains(to, on)
+}
+
 // checkTarget wants a target that is somebody else, and safe to send plaintext to.
 func (d *draft) checkTarget(at socket.Address) error {
 	t := &d.tunnel
 	switch {
 	case t.Listen == at:
 		return fmt.Errorf("%s and %s: both are %s, so that connections would go round in circles; change one", d.name("listen"), d.name("target"), at)
+	case t.Mode == Client && t.Proxy.IsZero() && leadsTo(at, t.Listen):
+		return fmt.Errorf("%s %s: leads to %s %s, so that connections would go round in circles; change one", d.name("target"), at, d.name("listen"), t.Listen)
 	case t.Mode == Server && at.Network() == "tcp" && at.Host() == "" && !d.unsafeTarget:
 		return fmt.Errorf("%s %s: names no host; write localhost%[2]s", d.name("target"), at)
 	case t.Mode == Server && !at.IsLocal() && !d.unsafeTarget:

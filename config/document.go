@@ -83,8 +83,15 @@ func syntaxError(err error, file []byte) (*yaml.Node, place, error) {
 	if strings.HasPrefix(text, "unknown anchor") { // whose name may be a password
 		text = "an alias that stands for nothing above; a value that begins with * or & goes in quotes"
 	}
-	if at := failure.Mark.Index; at < len(file) && file[at] == '\t' {
+	switch at := failure.Mark.Index; {
+	case at < len(file) && file[at] == '\t':
 		text += ": a tab; indent with blanks"
+	case strings.HasSuffix(text, "expected ':'"):
+		text += "; a key ends with a colon and a blank"
+	case strings.HasSuffix(text, "expected '-' indicator"), strings.HasSuffix(text, "expected key"):
+		text += "; keys that belong together begin in the same column"
+	case strings.HasPrefix(text, "mapping values are not allowed"):
+		text += "; is a line above it cut short, or a value with a colon and a blank not in quotes?"
 	}
 	if failure.ContextMsg != "" {
 		text = failure.ContextMsg + ": " + text

@@ -186,15 +186,30 @@ func (l *line) mistake(args []string, context *kingpin.ParseContext, err error) 
 		if err := foreignFlag(token.String()); err != nil {
 			return err
 		}
+		if name := singleDashed(args[token.Index-1]); name != "" {
+			return fmt.Errorf("unknown flag %q; flags begin with two dashes: --%s", "-"+name, name)
+		}
 		return unknownFlag(token.String(), selected)
 	case token.Type == kingpin.TokenArg && l.endsInSecret():
 		return fmt.Errorf("unexpected argument after the value of --%s; a value with blanks goes in quotes", l.flags[len(l.flags)-1].name)
+	case token.Type == kingpin.TokenArg && l.command != nil && l.command.set == inRun && strings.ContainsAny(token.Value, "./"):
+		return fmt.Errorf("unexpected argument %q; the file goes with --config", token.Value)
 	case token.Type == kingpin.TokenArg && (l.command == nil || len(l.command.arguments) == 0 && len(nextWords(selected)) > 0):
 		return unknownCommand(strings.TrimSpace(selected + " " + token.Value))
 	case token.Type == kingpin.TokenArg:
 		return fmt.Errorf("unexpected argument %q; a value goes with its flag, in quotes if it has blanks", token.Value)
 	}
 	return fmt.Errorf("command line: %w", err)
+}
+
+// singleDashed is the name of a flag that was written with one dash, as Go's own
+// package has them; "" if arg is none.
+func singleDashed(arg string) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(arg, "-"), "=")
+	if strings.HasPrefix(arg, "--") || findFlag(name) == nil {
+		return ""
+	}
+	return name
 }
 
 // checkValue tells of a flag whose value is not there: the next token is none

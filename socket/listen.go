@@ -2,9 +2,11 @@ package socket
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
+	"syscall"
 	"time"
 )
 
@@ -55,13 +57,38 @@ func Listen(ctx context.Context, a Address, o ListenOptions) (net.Listener, erro
 		err = errNoAddress
 	}
 	op, ok := err.(*net.OpError) //nolint:errorlint // one that is wrapped is part of what is told
-	switch {
-	case !ok:
+	if !ok {
 		return ln, err
-	case op.Addr == nil || op.Addr.String() == a.hostPort() || op.Addr.String() == a.path:
-		return nil, op.Err
 	}
-	return nil, fmt.Errorf("%v: %w", op.Addr, op.Err)
+	err = op.Err
+	if op.Addr != nil && op.Addr.String() != a.hostPort() && op.Addr.String() != a.path {
+		err = fmt.Errorf("%v: %w", op.Addr, err)
+	}
+	if help := a.bindable(err); help != "" {
+		err = fmt.Errorf("%w; %s", err, help)
+	}
+	return nil, err
+}
+
+// firstOpenPort is the lowest one that anybody may listen on.
+const firstOpenPort = 1024
+
+// bindable tells what it takes to listen at a, where binding it failed; "" is nothing that is known.
+func (a Address) bindable(err error) string {
+	onFile := a.network == networkUNIX
+	switch {
+	case onFile && errors.Is(err, syscall.ENOENT):
+		return "make its directory first"
+	case onFile && errors.Is(err, syscall.EACCES):
+		return "the directory has to be writable for the user of this process"
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another process listens there; stop it, or choose another port"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "this machine has no such address"
+	case errors.Is(err, syscall.EACCES) && a.port < firstOpenPort:
+		return "a port below 1024 takes root, or the capability CAP_NET_BIND_SERVICE"
+	}
+	return ""
 }
 
 // listenActivated listens on a socket that is handed over.

@@ -242,10 +242,12 @@ func TestListenErrorsDoNotRepeatTheAddress(t *testing.T) {
 		a     Address
 		cause error
 		want  string // of the error, before its cause
+		help  string // behind it
 	}{
-		{"a UNIX path in a directory that is not there", parse(t, unixPath(t).String()+"/below/s"), fs.ErrNotExist, "bind: "},
-		{"a TCP port that is taken", taken, syscall.EADDRINUSE, "bind: "},
-		{"a host name whose port is taken", Address{network: "tcp", host: "localhost", port: taken.port}, syscall.EADDRINUSE, taken.String() + ": bind: "},
+		{"a UNIX path in a directory that is not there", parse(t, unixPath(t).String()+"/below/s"), fs.ErrNotExist, "bind: ", "; make its directory first"},
+		{"a TCP port that is taken", taken, syscall.EADDRINUSE, "bind: ", "; another process listens there; stop it, or choose another port"},
+		{"a host name whose port is taken", Address{network: "tcp", host: "localhost", port: taken.port}, syscall.EADDRINUSE, taken.String() + ": bind: ", "or choose another port"},
+		{"an address of another machine", parse(t, "192.0.2.1:8443"), syscall.EADDRNOTAVAIL, "bind: ", "; this machine has no such address"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -255,8 +257,9 @@ func TestListenErrorsDoNotRepeatTheAddress(t *testing.T) {
 				ln.Close()
 				t.Fatal("it listens")
 			}
-			if rest, ok := strings.CutPrefix(err.Error(), tt.want); !ok || strings.Contains(rest, ":") || !errors.Is(err, tt.cause) {
-				t.Errorf("error %q, want %q and %v alone", err, tt.want, tt.cause)
+			rest, ok := strings.CutPrefix(err.Error(), tt.want)
+			if !ok || strings.Contains(rest, ":") || !strings.HasSuffix(rest, tt.help) || !errors.Is(err, tt.cause) {
+				t.Errorf("error %q, want %q, %v, and %q", err, tt.want, tt.cause, tt.help)
 			}
 		})
 	}

@@ -49,27 +49,37 @@ var mishaps = []struct {
 		{"the key is another's", printed(aServer + " --cert server.pem --key client-key.pem"),
 			"take both from one pair; `openssl x509 -noout -pubkey` of the one and `openssl pkey -pubout` of the other print the same"},
 		{"the keystore's password is missing", printed(aServer + " --keystore server.p12"),
-			"`--storepass-file`, or the variable `KEYSTORE_PASS`"},
+			"the variable `KEYSTORE_PASS` does as well; flags are seen in the list of processes until they are hidden"},
 		{"it is wrong", printed(aServer + " --keystore server.p12 --storepass wrong"),
 			"[keystores.md](keystores.md#when-it-does-not-work)"},
 		{"it is not said who may connect", printed("server --listen LISTEN --target TARGET --cacert ca.pem" + itsCert),
 			"[access.md](access.md); `--allow-all` lets in everybody with a certificate of `--cacert`"},
 		{"no target", printed("server --listen LISTEN --cacert ca.pem --allow-all" + itsCert),
-			"add it, or set `SALLYPORT_TARGET`"},
+			"the variable `SALLYPORT_TARGET` does as well"},
 		{"the target is on another machine", printed("server --listen LISTEN --target 192.0.2.1:80 --cacert ca.pem --allow-all" + itsCert),
-			"run Sallyport beside the service; `--unsafe-target` if the network in between is trusted"},
+			"run Sallyport beside the service; the flag is for a network that is trusted"},
 		{"client mode listens for others", printed("client --listen :8000 --target SECURE --cacert ca.pem --disable-authentication"),
-			"listen on localhost or a UNIX socket; `--unsafe-listen` if whoever can connect may"},
+			"the flag is for when whoever can connect may"},
 		{"the target's name is wrong", printed(strings.Replace(aServer, "TARGET", "lcalhost.invalid:8080 --unsafe-target", 1) + itsCert),
-			"look at the spelling; `--skip-resolve` if it will resolve later"},
+			"look at the spelling; the flag is for names that will resolve later"},
 		{"the port is taken", printed(strings.Replace(aServer, "LISTEN", "SECURE", 1) + itsCert),
-			"`ss -ltnp` tells by whom; choose another, or stop that program"},
+			"`ss -ltnp` tells which"},
 		{"another process has the UNIX socket", printed("server --listen unix:taken --target TARGET --allow-all --cacert ca.pem" + itsCert),
-			"stop it, or choose another path"},
+			"`ss -lxp` tells which"},
+		{"the UNIX socket's directory is not there", printed("server --listen unix:run/web --target TARGET --allow-all --cacert ca.pem" + itsCert),
+			"`mkdir`; in a unit `RuntimeDirectory=`"},
+		{"the target is a URL", printed(strings.Replace(aServer, "TARGET", "http://TARGET", 1) + itsCert),
+			"HTTP goes through as anything does; [http.md](http.md) has what `--protocol http` adds"},
+		{"client mode connects to itself", printed("client --listen localhost:8000 --target 127.0.0.1:8000 --cacert ca.pem --disable-authentication"),
+			"`--target` is the server's address"},
+		{"the key has a passphrase", withPassphrase(aServer + " --cert server.pem --key sealed-key.pem"),
+			"the variable `KEYSTORE_PASS` does as well"},
 		{"a flag is mistyped", printed(aServer + itsCert + " --conect-timeout 1s"),
 			"`sallyport server --help` lists them"},
 		{"a duration has no unit", printed(aServer + itsCert + " --idle-timeout 30"),
-			"as it says"},
+			"`0` is no limit"},
+		{"a configuration file is indented with tabs", printed("run --config tabs.yaml"),
+			"`expand` makes blanks of them"},
 		{"a key of a configuration file is mistyped", printed("run --config mistyped.yaml"),
 			"file, line and column say where; [config.example.yaml](../config.example.yaml) has every key"},
 		{"a variable in it is not set", printed("run --config variable.yaml"),
@@ -79,7 +89,7 @@ var mishaps = []struct {
 		{"the status port's certificate is not trusted", statusOf("STATUS"),
 			"`--cacert`, as for the tunnel itself"},
 		{"nobody answers at the status port", printed("status http://NOBODY"),
-			"is the process running, with `--status`?"},
+			"`sallyport status` takes the address that `--status` has"},
 	}},
 	{"By `sallyport check`", []mishap{
 		{"the certificate has expired", printed("check " + aServer + " --cert expired.pem --key expired-key.pem"),
@@ -148,6 +158,7 @@ func newMess(t *testing.T) *mess {
 	const tunnel = "tunnels:\n  - name: web\n    mode: server\n    listen: localhost:8443\n    target: localhost:8080\n    keystore: server-combined.pem\n"
 	writeFile(t, filepath.Join(m.dir, "mistyped.yaml"), []byte(tunnel+"    alow-cn: client\n"))
 	writeFile(t, filepath.Join(m.dir, "variable.yaml"), []byte(tunnel+"    allow-cn: ${WHO}\n"))
+	writeFile(t, filepath.Join(m.dir, "tabs.yaml"), []byte("tunnels:\n\t- name: web\n"))
 	serveOn(t, "unix", filepath.Join(m.dir, "taken"), echo)
 	m.at = map[string]string{
 		"LISTEN": reserve(t),
@@ -203,6 +214,19 @@ func printed(line string) func(*testing.T, *mess) string {
 			t.Error("it works")
 		}
 		return strings.TrimSpace(p.stderr.String())
+	}
+}
+
+// withPassphrase is what is printed where a key has been encrypted.
+func withPassphrase(line string) func(*testing.T, *mess) string {
+	return func(t *testing.T, m *mess) string {
+		t.Helper()
+		seal := exec.Command(need(t, "openssl"), "pkey", "-in", "server-key.pem", "-aes256", "-passout", "pass:changeit", "-out", "sealed-key.pem")
+		seal.Dir = m.dir
+		if out, err := seal.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return printed(line)(t, m)
 	}
 }
 
