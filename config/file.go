@@ -263,11 +263,11 @@ func (f *file) text(e entry, name string) (string, bool) {
 		f.fault(placeOf(e.key), "%s: takes a single value, and this is %s", name, kindOf(value))
 		return "", false
 	}
-	text, err := expand(value.Value, f.env)
+	expanded, err := expand(value.Value, f.env)
 	if err != nil {
 		f.fault(placeOf(e.key), "%s: %w", name, err)
 	}
-	return text, err == nil
+	return expanded.text(), err == nil
 }
 
 // entries takes a mapping apart.
@@ -358,14 +358,13 @@ func (f *file) value(d *draft, s *setting, at place, n *yaml.Node) bool {
 		f.fault(at, "%s: takes %s, not %s; write it in quotes if it is meant so", s.name, s.wanted(), n.Value)
 		return false
 	}
-	text, err := expand(n.Value, f.env)
+	expanded, err := expand(n.Value, f.env)
 	if err != nil {
 		f.fault(at, "%s: %w", s.name, err)
 		return false
 	}
-	if err := d.set(s, s.name, text); err != nil {
-		// Of what the environment has, only the name is shown.
-		f.fault(at, "%s", strings.ReplaceAll(err.Error(), strconv.Quote(text), strconv.Quote(n.Value)))
+	if err := d.set(s, s.name, expanded.text()); err != nil {
+		f.fault(at, "%s", expanded.requoted(err.Error()))
 		return false
 	}
 	return true

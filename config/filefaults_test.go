@@ -12,7 +12,7 @@ import (
 func faultsOf(t *testing.T, text string, flags ...string) []string {
 	t.Helper()
 	path := writeFile(t, text)
-	_, err := Parse(append([]string{"run", "--config", path}, flags...), environment("HOME=/root", "EMPTY=", "BAD=hunter2:x"), &strings.Builder{}, "v1.2.3")
+	_, err := Parse(append([]string{"run", "--config", path}, flags...), environment("HOME=/root", "EMPTY=", "BAD=hunter2:x", "WORD=hunter2"), &strings.Builder{}, "v1.2.3")
 	var faults Faults
 	if err == nil {
 		return nil
@@ -185,6 +185,15 @@ func fileFaults() []fileFault {
 		{"one without a name", server("allow-all: true", "storepass: hunter2${"), []string{"8:3: storepass: ${ without the name of a variable and }; write ${NAME}, or $${ for a ${ that is meant as such"}},
 		{"with a default, as shells have", server("allow-all: true", "storepass: ${A:-b}"), []string{"8:3: storepass: ${ without the name of a variable and }; write ${NAME}, or $${ for a ${ that is meant as such"}},
 		{"one that holds something else", server("allow-all: true", "max-handshakes: ${BAD}"), []string{`8:3: max-handshakes "${BAD}": not a count; use a whole number from 0 to 2147483647`}},
+		{"a part of an address", strings.Replace(server("allow-all: true"), "8080", "${WORD}", 1), []string{
+			`5:3: target "localhost:${WORD}": port "${WORD}" is neither a number nor a service known here; use 1 to 65535`,
+		}},
+		{"a part of a pin", server("allow-spki-pin: '${WORD}:aGk='"), []string{
+			`7:3: allow-spki-pin "${WORD}:aGk=": no pins are made with "${WORD}"; use sha256, sha384 or sha512`,
+		}},
+		{"a part of a pattern", server("allow-uri: 'spiffe://${WORD}/a*${WORD}/b'"), []string{
+			`7:3: allow-uri: URI pattern "spiffe://${WORD}/a*${WORD}/b": segment "a*${WORD}" mixes * with other characters; a wildcard is a whole segment, * or **`,
+		}},
 		{"in a name", strings.Replace(server("allow-all: true"), "web", "${BAD}", 1), []string{`2:3: name "${BAD}": not the name of a tunnel; use up to 63 letters, digits, and . _ - after the first`}},
 
 		// What keys say together
@@ -343,14 +352,42 @@ func TestExpansion(t *testing.T) {
 		"a$$b":          "a$$b",
 		"${A}$${A}${A}": "1${A}1",
 	} {
-		if got, err := expand(text, env); err != nil || got != want {
-			t.Errorf("%q: %q, %v, want %q", text, got, err, want)
+		if got, err := expand(text, env); err != nil || got.text() != want {
+			t.Errorf("%q: %q, %v, want %q", text, got.text(), err, want)
 		}
 	}
 	for _, text := range []string{"${", "${}", "${A", "${1A}", "${A B}", "${A-b}", "${NO}", "${EMPTY}", "${${A}}"} {
 		if got, err := expand(text, env); err == nil {
-			t.Errorf("%q: %q, want an error", text, got)
+			t.Errorf("%q: %q, want an error", text, got.text())
 		}
+	}
+}
+
+// TestWhatTheEnvironmentHoldsIsNotQuoted, whatever part of a value an error quotes.
+func TestWhatTheEnvironmentHoldsIsNotQuoted(t *testing.T) {
+	t.Parallel()
+	e, err := expand("a${X}b$${c}", environment("X=Sec-ret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for message, want := range map[string]string{
+		`no "aSec-retb${c}"`:      `no "a${X}b$${c}"`,
+		`no "Sec-ret" and no "b"`: `no "${X}" and no "b"`,
+		`no "aSec"`:               `no "a${X}"`,
+		`no "ret"`:                `no "${X}"`,
+		`no "retb$"`:              `no "${X}b$${"`,
+		`no "sec-ret"`:            `no "a${X}b$${c}"`, // changed since
+		`no ""`:                   `no ""`,
+		`no quotation`:            `no quotation`,
+		`the end of it "`:         `the end of it "`,
+	} {
+		if got := e.requoted(message); got != want {
+			t.Errorf("%s\nis    %s\nwant  %s", message, got, want)
+		}
+	}
+	plain, _ := expand("Plain", environment())
+	if got := plain.requoted(`no "plain"`); got != `no "plain"` {
+		t.Errorf("without a reference: %s", got)
 	}
 }
 
@@ -400,11 +437,15 @@ func FuzzExpand(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		env := environment("A=1")
-		if got, err := expand(strings.ReplaceAll(text, "${", "$${"), env); err != nil || got != text {
-			t.Errorf("%q, once it is escaped, is %q, %v", text, got, err)
+		if got, err := expand(strings.ReplaceAll(text, "${", "$${"), env); err != nil || got.text() != text {
+			t.Errorf("%q, once it is escaped, is %q, %v", text, got.text(), err)
 		}
-		if got, err := expand(text, env); err != nil && (got != "" || strings.Contains(err.Error(), "\n")) {
-			t.Errorf("%q: %q, %v", text, got, err)
+		got, err := expand(text, env)
+		if err != nil && (got != nil || strings.Contains(err.Error(), "\n")) {
+			t.Errorf("%q: %q, %v", text, got.text(), err)
+		}
+		if whole := got.written(got.text()); err == nil && whole != text {
+			t.Errorf("%q is said to be written %q", text, whole)
 		}
 	})
 }

@@ -92,6 +92,7 @@ func TestSchemaRefusesWhatItCanSee(t *testing.T) {
 	blind := []string{
 		"a name twice", "a tag", "no value", "no value of a switch",
 		"a variable that is not set", "one that is empty", "one without a name", "with a default, as shells have", "one that holds something else", "in a name",
+		"a part of an address", "a part of a pin", "a part of a pattern",
 		"half an identity", "two identities", "one by default", "what excludes each other", "a target elsewhere",
 		"a switch that is on by default", "one address of two tunnels", "and of the status port", "what needs a status port", "HTTPS without an identity",
 		"what is missing", "from a wrong value", "from a wrong default",
