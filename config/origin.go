@@ -40,13 +40,17 @@ func (o *Origin) Locate(err error) error {
 	return &locatedError{fmt.Sprintf("%s:%d:%d: %s", o.path, f.line, f.column, f.text), err}
 }
 
-// Worded has a text that speaks of flags speak of the keys of the file, for a
-// reader of the log. A nil Origin leaves it as it is.
+// Worded has a text that speaks of flags speak of the keys of the file, but for
+// what belongs to the process and was a flag beside it. A nil Origin, which is that
+// of a command line, leaves it as it is.
 func (o *Origin) Worded(text string) string {
 	if o == nil {
 		return text
 	}
-	return inKeys(text)
+	return replaceFlags(text, func(s *setting) bool {
+		_, isKey := o.places[s.name]
+		return isKey || o.whole.line > 0 // or a default, of a tunnel
+	})
 }
 
 // locatedError is an error with the place in a file that it is about.
@@ -86,11 +90,16 @@ var flagInText = regexp.MustCompile(`(^|[ (])--([a-z][a-z0-9-]*[a-z0-9])`)
 
 // inKeys has a text that speaks of flags speak of the keys of a file.
 func inKeys(text string) string {
+	return replaceFlags(text, func(*setting) bool { return true })
+}
+
+// replaceFlags puts keys in place of those flags in a text that are any.
+func replaceFlags(text string, isKey func(*setting) bool) string {
 	return flagInText.ReplaceAllStringFunc(text, func(found string) string {
 		before, name, _ := strings.Cut(found, "--")
 		s := findFlag(name)
 		switch {
-		case s == nil:
+		case s == nil || s.flagOnly || !isKey(s):
 			return found
 		case s.isSwitch() && s.name == name:
 			return before + name + ": true"

@@ -105,7 +105,7 @@ func (c *checkup) first() {
 	c.line("first to run out: %s, at %s (%s)", soonest.what, date(soonest.at), left(soonest.at, c.now))
 }
 
-// line adds a line to the report.
+// line adds a line to the report, in the words of the file that the configuration is from, if it is from one.
 func (c *checkup) line(format string, args ...any) {
 	// A certificate's subject can hold anything, even what looks like more lines.
 	text := strings.Map(func(r rune) rune {
@@ -113,7 +113,7 @@ func (c *checkup) line(format string, args ...any) {
 			return r
 		}
 		return unicode.ReplacementChar
-	}, fmt.Sprintf(format, args...))
+	}, c.origin.Worded(fmt.Sprintf(format, args...)))
 	c.report.WriteString(strings.TrimRight(text, " ") + "\n")
 }
 

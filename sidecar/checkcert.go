@@ -154,7 +154,7 @@ func (c *checkup) revocation(crls []certloader.CRL) {
 			c.line("    %-10s another list of that issuer lasts longer", "")
 			continue
 		}
-		c.ends = append(c.ends, ending{"--crl " + crl.Path, crl.NextUpdate})
+		c.ends = append(c.ends, ending{c.origin.Worded("--crl " + crl.Path), crl.NextUpdate})
 		switch {
 		case !crl.NextUpdate.After(c.now):
 			c.problem(fmt.Errorf("--crl %s: expired at %s, so that its issuer's certificates will be refused", crl.Path, date(crl.NextUpdate)))

@@ -53,10 +53,10 @@ func TestCheckLooksAtRoutes(t *testing.T) {
 		t.Errorf("what is in order is not: %v", err)
 	}
 	for _, want := range []string{
-		"  identity     --cert " + dir + "/server.pem with --key", "  identity     --cert " + dir + "/b.pem with --key",
-		"  route a for a.test\n  target       unix:" + dir + "/a\n  identity     --cert " + dir + "/a.pem",
+		"  identity     cert " + dir + "/server.pem with key", "  identity     cert " + dir + "/b.pem with key",
+		"  route a for a.test\n  target       unix:" + dir + "/a\n  identity     cert " + dir + "/a.pem",
 		"  route b for b.test\n  target       unix:" + dir + "/b\n  identity     that of the tunnel\n",
-		"  route c for localhost\n", "  trust        --cacert " + dir + "/a.pem, 1 CA\n",
+		"  route c for localhost\n", "  trust        cacert " + dir + "/a.pem, 1 CA\n",
 		"  other names are refused\n",
 	} {
 		if !strings.Contains(report, want) {
