@@ -67,3 +67,24 @@ func TestATunnelThatIsReplacedGoesOnAndOneThatIsRemovedIsGone(t *testing.T) {
 		t.Error("one that comes again goes on")
 	}
 }
+
+func TestATunnelThatCeasesToLookIntoHTTPKeepsItsConnections(t *testing.T) {
+	t.Parallel()
+	m := newMetrics(t, "ghostunnel")
+	m.AddTunnel(Tunnel{Name: "web"}).Closed(time.Second, "eof")
+	m.AddRequests("web").Answered("example.com", "GET", 200, time.Second)
+	m.AddRequests("other").Answered("example.com", "GET", 200, time.Second)
+	m.RemoveRequests("web")
+	m.RemoveRequests("none") // which has none
+	for name := range requestValues(t, m, "http_dataplane_") {
+		if !strings.Contains(name, `tunnel="other"`) {
+			t.Errorf("%s is still told", name)
+		}
+	}
+	if len(requestValues(t, m, "http_dataplane_requests_total")) != 1 {
+		t.Error("nothing is told of another tunnel's requests")
+	}
+	if closed := ownValues(t, m)[`sallyport_closed_total{reason="eof",tunnel="web"}`]; closed != "1" {
+		t.Errorf("%q connections ended", closed)
+	}
+}

@@ -98,6 +98,14 @@ func (m *Metrics) AddRequests(tunnel string) *Requests {
 	return r
 }
 
+// RemoveRequests has the metrics tell no more of the requests of a tunnel that has
+// ceased to look into HTTP, and whose connections from before have all ended.
+func (m *Metrics) RemoveRequests(tunnel string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.removeRequestsLocked(tunnel)
+}
+
 // removeRequestsLocked has the metrics tell no more of the requests of a tunnel, if
 // they have. m.mu is held.
 func (m *Metrics) removeRequestsLocked(tunnel string) {

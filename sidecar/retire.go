@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"sallyport/config"
 )
 
 // release drains a member that no longer is to be what it was, and lets go of it then. Whoever is connected has until
@@ -54,19 +56,29 @@ func (f *fleet) dismiss(t *tunnel) {
 	f.forget(t.name(), l)
 }
 
-// forget ends what is kept by a name, if no tunnel has it. f.mu is held.
+// forget ends what is kept by a name, if no tunnel has it any more, and what is told of requests, if none that has it looks
+// into them. f.mu is held.
 func (f *fleet) forget(name string, l *ledger) {
-	for _, other := range f.leaving {
+	var left []*config.Tunnel
+	for t, other := range f.leaving {
 		if other == l {
-			return
+			left = append(left, t.config)
 		}
 	}
-	if slices.ContainsFunc(f.members(), func(m *member) bool { return m.name() == name }) {
-		return
+	for _, m := range f.members() {
+		if m.name() == name {
+			left = append(left, m.config)
+		}
 	}
-	delete(f.ledgers, name)
-	if f.metrics != nil {
+	if len(left) == 0 {
+		delete(f.ledgers, name)
+	}
+	switch {
+	case f.metrics == nil:
+	case len(left) == 0:
 		f.metrics.RemoveTunnel(name)
+	case !slices.ContainsFunc(left, func(c *config.Tunnel) bool { return c.Protocol == config.HTTP }):
+		f.metrics.RemoveRequests(name)
 	}
 }
 

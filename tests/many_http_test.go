@@ -63,3 +63,54 @@ func TestTunnelsOfHTTPAreReplacedWithoutAFailedRequest(t *testing.T) {
 	clients.Wait()
 	m.stop(t)
 }
+
+// TestRequestsAreToldOfWhileTheirTunnelLooksIntoThem, and by those that are there from before until they are gone.
+func TestRequestsAreToldOfWhileTheirTunnelLooksIntoThem(t *testing.T) {
+	t.Parallel()
+	m := newMany(t)
+	arrived, release := make(chan struct{}), make(chan struct{})
+	service := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/wait" {
+			close(arrived)
+			<-release
+		}
+	}))
+	t.Cleanup(service.Close)
+	listen, target := reserve(t), strings.TrimPrefix(service.URL, "http://")
+	http1, http2 := one("web", listen, target, "protocol: http"), one("other", reserve(t), target, "protocol: http")
+	m.write(t, http1, http2)
+	m.run(t)
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: m.client(t)}}
+	defer client.CloseIdleConnections()
+	get := func(path string) {
+		response, err := client.Get("https://" + strings.Replace(listen, "127.0.0.1", "localhost", 1) + path)
+		if err != nil || response.StatusCode != http.StatusOK {
+			t.Errorf("%s: %v", path, err)
+			return
+		}
+		_ = response.Body.Close()
+	}
+	told := func() bool {
+		_, text := m.status.get(t, "/metrics")
+		return strings.Contains(text, "\nhttp_dataplane_requests_total{") && strings.Contains(text, "\nhttp_dataplane_request_duration_seconds_count{")
+	}
+	get("/")
+	eventually(t, "the request is told of", told)
+	var waiting sync.WaitGroup
+	waiting.Go(func() { get("/wait") })
+	receive(t, "the request at the target", arrived)
+	m.write(t, one("web", listen, target), http2)
+	m.reload(t)
+	if !told() {
+		t.Error("requests are no longer told of while one is in hand")
+	}
+	close(release)
+	waiting.Wait()
+	client.CloseIdleConnections()
+	eventually(t, "nothing is told of requests that nobody looks into", func() bool { return !told() })
+	m.write(t, http1, http2)
+	m.reload(t)
+	get("/")
+	eventually(t, "requests are told of again", told)
+	m.stop(t)
+}
