@@ -44,6 +44,7 @@ type fleet struct {
 	leaving  map[*tunnel]*ledger
 	ledgers  map[string]*ledger
 	foremost *tunnel // see first
+	leader   *tunnel // see lead
 
 	warned []string // the keys of settings that take a restart; the reload's
 
@@ -97,15 +98,25 @@ func (f *fleet) parts() []part {
 // first is the first tunnel that has a certificate to show, which is what the status port shows; without one, the last that
 // was. Nil: there never was one.
 func (f *fleet) first() *tunnel {
+	return f.latest(&f.foremost, func(t *tunnel) bool { return !t.config.SendsNoCertificate() })
+}
+
+// lead is the first tunnel; without one, the last that was. There is one once the tunnels are loaded.
+func (f *fleet) lead() *tunnel {
+	return f.latest(&f.leader, func(*tunnel) bool { return true })
+}
+
+// latest is the first tunnel that will do, or without one the known one, which it becomes.
+func (f *fleet) latest(known **tunnel, will func(*tunnel) bool) *tunnel {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, t := range f.tunnels() {
-		if !t.config.SendsNoCertificate() {
-			f.foremost = t
+		if will(t) {
+			*known = t
 			break
 		}
 	}
-	return f.foremost
+	return *known
 }
 
 // build puts a tunnel together that is to have a ledger.
@@ -154,6 +165,7 @@ func (f *fleet) load(ctx context.Context) error {
 	for _, m := range members {
 		m.measure(f.metrics)
 	}
+	f.lead() // is known from now on, whatever becomes of it
 	return f.judge()
 }
 

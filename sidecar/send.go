@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"crypto/tls"
 	"sync"
 
 	"sallyport/certloader"
@@ -31,13 +32,27 @@ func (s *Sidecar) send() *sending {
 	if c.URL != nil {
 		to := metrics.Push{
 			URL:   c.URL,
-			TLS:   s.fleet.tunnels()[0].source.ClientConfig(certloader.ClientOptions{ServerName: c.URL.Hostname()}),
+			TLS:   s.receiverConfig(c.URL.Hostname()),
 			Every: c.Interval,
 			Log:   s.log.With("to", c.URL.Scheme+"://"+c.URL.Host), // the rest may be what lets one in there
 		}
 		out.places.Go(func() { s.metrics.Push(ctx, to) })
 	}
 	return out
+}
+
+// receiverConfig is how a receiver of metrics is spoken to: as the first tunnel would, which after a reload of the file may be
+// another one.
+func (s *Sidecar) receiverConfig(host string) *tls.Config {
+	as := func() *tls.Config {
+		return s.fleet.lead().source.ClientConfig(certloader.ClientOptions{ServerName: host})
+	}
+	config := as()
+	config.GetClientCertificate = func(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		return as().GetClientCertificate(asked)
+	}
+	config.VerifyConnection = func(cs tls.ConnectionState) error { return as().VerifyConnection(cs) }
+	return config
 }
 
 // end has the last readings sent, and waits until they have arrived or it takes too long.

@@ -138,6 +138,28 @@ func TestMetricsAreNotPushedToAStranger(t *testing.T) {
 	server.stop(t)
 }
 
+// TestMetricsArePushedByTheTrustOfTheFirstTunnel that there is by then: a reload of the file may put another one there.
+func TestMetricsArePushedByTheTrustOfTheFirstTunnel(t *testing.T) {
+	t.Parallel()
+	other := newPKI(t)
+	receiver := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	receiver.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	receiver.TLS = &tls.Config{Certificates: []tls.Certificate{other.server(t).TLSCertificate()}, MinVersion: tls.VersionTLS12}
+	receiver.StartTLS()
+	t.Cleanup(receiver.Close)
+	m := newMany(t)
+	m.top = "metrics-url: " + receiver.URL + "\nmetrics-interval: 20ms\n" + m.top
+	target := serve(t, "tcp", echo).address
+	one, trusting := one("one", reserve(t), target), one("trusting", reserve(t), target, "cacert: "+other.root)
+	m.write(t, one, trusting)
+	m.run(t)
+	m.waitLine(t, "metrics do not arrive", "not signed by a trusted CA")
+	m.write(t, trusting)
+	m.reload(t)
+	m.waitLine(t, "metrics arrive again")
+	m.stop(t)
+}
+
 // TestReceiversThatHangKeepNothingFromGoingOn: neither connections nor the end
 // of the process wait for them.
 func TestReceiversThatHangKeepNothingFromGoingOn(t *testing.T) {
