@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
@@ -20,6 +21,7 @@ const (
 type rest struct {
 	use      func() memoryUse
 	giveBack func()
+	log      *slog.Logger
 }
 
 // memoryUse is what the Go runtime tells of its heap, in bytes.
@@ -30,11 +32,11 @@ type memoryUse struct {
 }
 
 // newRest returns nil where the operator has said how much room there is to be for garbage (GOGC).
-func newRest() *rest {
+func newRest(log *slog.Logger) *rest {
 	if os.Getenv("GOGC") != "" {
 		return nil
 	}
-	return &rest{use: readMemoryUse, giveBack: debug.FreeOSMemory}
+	return &rest{use: readMemoryUse, giveBack: debug.FreeOSMemory, log: log}
 }
 
 // run looks after the memory until the context ends.
@@ -54,7 +56,9 @@ func (r *rest) run(ctx context.Context) {
 		now := r.use()
 		if now.allocated-before.allocated <= restfulBytes && now.worthCollecting() {
 			r.giveBack()
+			held := now.held
 			now = r.use()
+			r.log.Debug("gave memory back to the system", "held_before", held, "held", now.held)
 		}
 		before = now
 	}

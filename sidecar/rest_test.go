@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"log/slog"
 	"runtime"
 	"sync"
 	"testing"
@@ -37,6 +38,7 @@ func TestMemoryIsGivenBackAtRest(t *testing.T) {
 						return use
 					},
 					giveBack: func() { given++; use.held = use.live },
+					log:      slog.New(slog.DiscardHandler),
 				}
 				ctx, cancel := context.WithCancel(t.Context())
 				var done sync.WaitGroup
@@ -64,11 +66,11 @@ func TestMemoryUseIsTheRuntimes(t *testing.T) {
 
 func TestRoomForGarbageIsTheOperatorsToSay(t *testing.T) {
 	t.Setenv("GOGC", "200")
-	if r := newRest(); r != nil {
+	if r := newRest(nil); r != nil {
 		t.Error("memory would be given back though GOGC is set")
 	}
 	t.Setenv("GOGC", "")
-	if newRest() == nil {
+	if newRest(nil) == nil {
 		t.Error("memory would not be given back")
 	}
 }

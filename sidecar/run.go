@@ -39,7 +39,7 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	expiry := newExpiry(s.log, s.fleet.tunnels)
 	serving.Go(func() { expiry.run(ctx) })
-	serving.Go(func() { newRest().run(ctx) })
+	serving.Go(func() { newRest(s.log).run(ctx) })
 	reload := newReload(ctx, s, expiry.again)
 	reload.pending(s.parts())
 	if s.file != nil {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -61,4 +62,19 @@ func TestMemoryLimitOfTheOperatorStays(t *testing.T) {
 	}, p.server(t).flags()...)...)
 	server.waitReady(t)
 	server.waitLine(t, limited, fmt.Sprintf("memory=%d from=GOMEMLIMIT", 100<<20))
+}
+
+// TestMemoryIsGivenBackAtRest, here that which it took to read a large file: tens of megabytes, most of which is garbage then.
+func TestMemoryIsGivenBackAtRest(t *testing.T) {
+	t.Parallel()
+	m := newMany(t)
+	m.write(t, one("web", reserve(t), reserve(t), "allow-cn: ["+strings.Repeat("client, ", 50000)+"]"))
+	m.run(t, "--log-level", "debug")
+	line := m.waitLine(t, "gave memory back to the system")
+	_, held, _ := strings.Cut(line, "held_before=")
+	var before, after int
+	if _, err := fmt.Sscanf(held, "%d held=%d", &before, &after); err != nil || after > before/2 {
+		t.Errorf("%s: %v; want less than half of what was held", line, err)
+	}
+	m.stop(t)
 }
