@@ -26,7 +26,7 @@ const (
 var errClosing = errors.New("the status port is closing")
 
 // Server serves a status port: HTTP/1.1, with limits on the time and size of
-// everything a client can do. Make it with [NewServer].
+// everything a client can do, and on how many there are. Make it with [NewServer].
 type Server struct {
 	http   http.Server
 	log    *slog.Logger
@@ -38,13 +38,14 @@ type Server struct {
 
 	serving sync.WaitGroup // calls of Serve
 	conns   sync.WaitGroup // connections
+	room    *room          // for them
 }
 
 // NewServer returns a Server of h. What goes wrong with connections is logged as
 // warnings; but not a handshake that fails, which any probe of the port is.
 func NewServer(h http.Handler, log *slog.Logger) *Server {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	s := &Server{log: log, ctx: ctx, cancel: cancel}
+	s := &Server{log: log, ctx: ctx, cancel: cancel, room: newRoom(maxConns, log)}
 	s.http = http.Server{
 		Handler:                      h,
 		ReadHeaderTimeout:            headerLimit,
@@ -60,15 +61,16 @@ func NewServer(h http.Handler, log *slog.Logger) *Server {
 	return s
 }
 
-// count follows how many connections have a goroutine. It is told of a new one
+// count follows the connections, and how many of them have a goroutine. It is told of a new one
 // by Serve itself, so that conns cannot rise from zero once Serve has returned.
-func (s *Server) count(_ net.Conn, state http.ConnState) {
+func (s *Server) count(conn net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		s.conns.Add(1)
 	case http.StateClosed, http.StateHijacked:
 		s.conns.Done()
 	}
+	s.room.follow(conn, state)
 }
 
 // Serve answers the connections of ln until [Server.Shutdown], when it returns

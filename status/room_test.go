@@ -1,0 +1,139 @@
+package status
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sallyport/internal/memnet"
+)
+
+const (
+	asking  = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+	waiting = "GET /wait HTTP/1.1\r\nHost: x\r\n\r\n"
+)
+
+// crowded serves on ln, and logs to the buffer. Who asks for /wait waits for the channel.
+func crowded(t *testing.T, ln net.Listener) (log *bytes.Buffer, release chan struct{}) {
+	t.Helper()
+	log, release = new(bytes.Buffer), make(chan struct{})
+	s := NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/wait" {
+			<-release
+		}
+		_, _ = io.WriteString(w, "ok")
+	}), slog.New(slog.NewTextHandler(log, nil)))
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ln) }()
+	t.Cleanup(func() {
+		_ = s.Shutdown(t.Context()) // with whoever is still there
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return log, release
+}
+
+// answered tells whether the connection is answered with ok; if not, it was closed.
+func answered(conn net.Conn) bool {
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return false
+	}
+	body, err := io.ReadAll(response.Body)
+	return err == nil && string(body) == "ok"
+}
+
+// stillOpen tells whether the other side of a connection that is silent has not closed it.
+func stillOpen(conn net.Conn) bool {
+	_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+	_, err := conn.Read(make([]byte, 1))
+	failed, ok := err.(net.Error) //nolint:errorlint // as it comes from the connection
+	return ok && failed.Timeout()
+}
+
+func TestWhoAsksIsAnsweredAmongManyWhoDoNot(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ln := memnet.Listen(4096)
+		log, _ := crowded(t, ln)
+		idle := send(t, ln, asking)
+		if !answered(idle) {
+			t.Fatal("the first was not answered")
+		}
+		var silent []net.Conn
+		for range maxConns - 1 {
+			silent = append(silent, send(t, ln, "GET /liv"))
+		}
+		synctest.Wait()
+		if log.Len() > 0 || !stillOpen(idle) {
+			t.Errorf("there is room for %d: %s", maxConns, log)
+		}
+		for i := range 3 {
+			if !answered(send(t, ln, asking)) {
+				t.Errorf("%d more than there is room for: not answered", i)
+			}
+		}
+		synctest.Wait()
+		if stillOpen(idle) || stillOpen(silent[0]) || stillOpen(silent[1]) {
+			t.Error("those that have waited longest are still there")
+		}
+		for i, conn := range silent[2:] {
+			if !stillOpen(conn) {
+				t.Errorf("%d had to go", i)
+			}
+		}
+		if lines := strings.Count(log.String(), "too many connections"); lines != 1 {
+			t.Errorf("the log has %d lines about it:\n%s", lines, log)
+		}
+	})
+}
+
+func TestWhoseRequestIsBeingAnsweredStays(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ln := memnet.Listen(4096)
+		_, release := crowded(t, ln)
+		var busy []net.Conn
+		for range maxConns {
+			busy = append(busy, send(t, ln, waiting))
+		}
+		synctest.Wait()
+		if answered(send(t, ln, asking)) {
+			t.Error("there is room for one more")
+		}
+		close(release)
+		for i, conn := range busy {
+			if !answered(conn) {
+				t.Errorf("%d was not answered", i)
+			}
+		}
+		if !answered(send(t, ln, asking)) {
+			t.Error("there is no room, though all wait again")
+		}
+	})
+}
+
+func TestTheLogIsToldOfACrowdNowAndThen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		r := newRoom(1, slog.New(slog.NewTextHandler(&log, nil)))
+		for range 10 {
+			near, far := memnet.Pipe(1)
+			r.follow(near, http.StateNew)
+			t.Cleanup(func() { _ = far.Close() })
+			time.Sleep(fullPause / 4)
+		}
+		if lines := strings.Count(log.String(), "too many connections"); lines != 3 { // of nine too many in 2¼ minutes
+			t.Errorf("%d lines:\n%s", lines, &log)
+		}
+	})
+}
