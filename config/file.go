@@ -69,7 +69,7 @@ func (d *draft) setDocument(text []byte, env func(string) (string, bool)) error 
 		return newFaults(d.configFile, []fault{{at, err.Error()}})
 	}
 	d.file = &file{path: d.configFile, env: env, names: make(map[string]place)}
-	d.origin = &Origin{path: d.configFile, places: make(map[string]place)}
+	d.origin = &Origin{path: d.configFile, process: true, places: make(map[string]place)}
 	d.file.process(d, root)
 	return nil
 }

@@ -10,10 +10,11 @@ import (
 // Origin is where a tunnel, or what belongs to the process, stands in a
 // configuration file.
 type Origin struct {
-	path   string
-	whole  place            // of all of it
-	about  string           // "tunnel web: ", before what is wrong with all of it
-	places map[string]place // of the keys
+	path    string
+	process bool             // what belongs to the process, which flags beside the file may say
+	whole   place            // of all of it
+	about   string           // "tunnel web: ", before what is wrong with all of it
+	places  map[string]place // of the keys
 }
 
 // Locate adds to an error where in the file that stands which it is about: the
@@ -49,7 +50,7 @@ func (o *Origin) Worded(text string) string {
 	}
 	return replaceFlags(text, func(s *setting) bool {
 		_, isKey := o.places[s.name]
-		return isKey || o.whole.line > 0 // or a default, of a tunnel
+		return isKey || !o.process // whose keys may be defaults
 	})
 }
 
