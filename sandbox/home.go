@@ -51,6 +51,7 @@ func homes(path string) []string {
 			if !filepath.IsAbs(target) {
 				target = filepath.Join(at, target)
 			}
+			target = filepath.Clean(target)
 			if len(rest) == 0 {
 				add(at, entry)
 			} else if below(target, at) {
@@ -59,7 +60,7 @@ func homes(path string) []string {
 			at, rest = root, append(split(target), rest...)
 		case info.IsDir():
 			at = entry
-		case len(rest) == 0:
+		default: // the file, or one where the path wants a directory
 			add(at, entry)
 			return found
 		}
