@@ -152,7 +152,9 @@ func (s *crls) checkOne(cert, issuer *x509.Certificate, now time.Time) *VerifyEr
 			continue
 		}
 		if !list.signedBy(issuer) {
-			problem = &VerifyError{reason: reasonCRLInvalid, detail: list.String() + " does not bear the signature of its issuer"}
+			if problem.reason == reasonCRLMissing { // that one of the issuer's own has run out tells more
+				problem = &VerifyError{reason: reasonCRLInvalid, detail: list.String() + " does not bear the signature of its issuer"}
+			}
 			continue
 		}
 		if list.revokes(cert) {

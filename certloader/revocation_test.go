@@ -23,7 +23,7 @@ type revocable struct {
 // newRevocable starts with lists that are valid.
 func newRevocable(t testing.TB, m *certloader.Material, lists ...[]byte) *revocable {
 	t.Helper()
-	r := &revocable{files: new(store), path: writeTemp(t, "crl.pem", crlPEM(lists...))}
+	r := &revocable{files: new(store), path: write(t, "crl.pem", crlPEM(lists...))}
 	r.files.Store(m)
 	source, err := certloader.New(t.Context(), certloader.WithCRLs(loader(r.files.load), r.path))
 	if err != nil {
@@ -92,6 +92,8 @@ func TestRevocationOfPeers(t *testing.T) {
 		{name: "list signed by another of that name beside the good one", lists: [][]byte{goodRoot, list(impostor.sub, alice.Leaf), goodSub}},
 
 		{name: "expired", lists: [][]byte{goodRoot, dated(b.sub, -2*day, -day)}, reason: "crl_expired", text: []string{"crl.pem", "expired at"}},
+		{name: "expired, beside that of another of that name", lists: [][]byte{goodRoot, dated(b.sub, -2*day, -day), list(impostor.sub)}, reason: "crl_expired"},
+		{name: "expired, behind that of another of that name", lists: [][]byte{goodRoot, list(impostor.sub), dated(b.sub, -2*day, -day)}, reason: "crl_expired"},
 		{name: "intermediate's list expired", lists: [][]byte{dated(b.root, -2*day, -day), goodSub}, reason: "crl_expired"},
 		{name: "expired, and names the leaf", lists: [][]byte{goodRoot, dated(b.sub, -2*day, -day, alice.Leaf)}, reason: "revoked"},
 		{name: "expired, beside a newer one", lists: [][]byte{goodRoot, dated(b.sub, -2*day, -day), goodSub}},
