@@ -68,14 +68,17 @@ func storm(ctx context.Context, s *site, m measure) (_ sample, err error) {
 		return sample{}, fmt.Errorf("those who open connections: %w", err)
 	}
 	opened, err := strconv.Atoi(strings.TrimSpace(count))
-	if err == nil && opened == 0 {
+	if err == nil && (opened == 0 || len(took) == 0) {
 		err = errNothingDone
+	}
+	if err != nil {
+		return sample{}, err
 	}
 	slices.Sort(took)
 	return sample{
 		value: float64(took[len(took)*99/100]) / float64(time.Millisecond),
 		note:  fmt.Sprintf("%.0f opened/s", float64(opened)/time.Since(began).Seconds()),
-	}, err
+	}, nil
 }
 
 // live makes requests for a while on a few connections, at a pace, and returns how long each took from when it was due: from

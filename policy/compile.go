@@ -132,7 +132,7 @@ func parseBundle(from loader.FileLoader, path string) (func(*rego.Rego), error) 
 	return rego.ParsedBundle("policy", parsed), nil
 }
 
-// readFile reads a regular file of a bearable size.
+// readFile reads a file of a bearable size.
 func readFile(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
