@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-
 	"sync/atomic"
 	"time"
 

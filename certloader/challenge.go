@@ -28,8 +28,9 @@ func challengeConfig(answer func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	return config
 }
 
-// ReasonNoChallenge is why a handshake fails with who validates a name that nobody asked it to. It is none of Reasons, for
-// nobody is refused who could be let in.
+// ReasonNoChallenge is why a handshake fails with who validates a name that
+// nobody asked it to. It is none of [Reasons], for nobody is refused who could be
+// let in.
 const ReasonNoChallenge = "no_challenge"
 
 // noChallengeError is a validation that nobody waits for.

@@ -10,7 +10,6 @@ import (
 	"encoding/asn1"
 	"encoding/pem"
 	"math/big"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -150,20 +149,6 @@ func wantError(t testing.TB, err error, parts ...string) {
 	}
 }
 
-func writeTemp(t testing.TB, name string, data []byte) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	writeTo(t, path, data)
-	return path
-}
-
-func writeTo(t testing.TB, path string, data []byte) {
-	t.Helper()
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // loadCRL loads a file of lists beside the trust in ca.
 func loadCRL(t testing.TB, ca *devpki.CA, path string) error {
 	t.Helper()
@@ -190,7 +175,7 @@ func TestCRLFormats(t *testing.T) {
 			list.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Value: []byte{5, 0}}}
 		}),
 	} {
-		if err := loadCRL(t, ca, writeTemp(t, "crl", data)); err != nil {
+		if err := loadCRL(t, ca, write(t, "crl", data)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -241,7 +226,7 @@ func TestUnusableCRLsDoNotLoad(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			path := writeTemp(t, "crl", test.data)
+			path := write(t, "crl", test.data)
 			wantError(t, loadCRL(t, ca, path), "--crl "+path+": ", test.text)
 		})
 	}

@@ -26,16 +26,6 @@ import (
 	"sallyport/devpki"
 )
 
-// write puts data into a new file of the given name and returns its path.
-func write(t testing.TB, name string, data []byte) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 func load(t testing.TB, opts certloader.FileOptions) *certloader.Material {
 	t.Helper()
 	m, err := certloader.Files(opts).Load(t.Context())

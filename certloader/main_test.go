@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -35,6 +37,22 @@ func issue(t testing.TB, ca *devpki.CA, req devpki.Request) *devpki.Identity {
 		t.Fatal(err)
 	}
 	return id
+}
+
+// write puts data into a new file of the given name and returns its path.
+func write(t testing.TB, name string, data []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	writeTo(t, path, data)
+	return path
+}
+
+// writeTo puts data into a file, in place of what is there.
+func writeTo(t testing.TB, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // material makes an identity and trust of what devpki made; either may be nil.

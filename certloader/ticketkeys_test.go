@@ -67,7 +67,7 @@ func TestReplicasThatShareKeysResumeEachOthersSessions(t *testing.T) {
 		identity := func() *devpki.Identity {
 			return issue(t, ca, devpki.Request{DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(48 * time.Hour)})
 		}
-		keys := writeTemp(t, "keys", []byte(firstKey+secondKey))
+		keys := write(t, "keys", []byte(firstKey+secondKey))
 		opts := certloader.ServerOptions{MaxVersion: version, Authorize: allow}
 		a := newReplica(t, material(identity(), ca), keys, opts)
 		b := newReplica(t, material(identity(), ca), keys, opts)
@@ -82,7 +82,7 @@ func TestReplicasThatShareKeysResumeEachOthersSessions(t *testing.T) {
 		// Nothing but the keys is needed for that: not the process that began it.
 		wantVisit(t, client, newReplica(t, material(identity(), ca), keys, opts).config, true)
 		// One who has other keys begins anew.
-		wantVisit(t, client, newReplica(t, material(identity(), ca), writeTemp(t, "others", []byte(thirdKey)), opts).config, false)
+		wantVisit(t, client, newReplica(t, material(identity(), ca), write(t, "others", []byte(thirdKey)), opts).config, false)
 		wantVisit(t, client, a.config, false)
 
 		b.files.Store(material(identity(), newCA(t, devpki.Options{CommonName: "other CA"})))
@@ -102,7 +102,7 @@ func TestSharedTicketIsJudgedByWhoeverTakesIt(t *testing.T) {
 	eachVersion(t, func(t *testing.T, version uint16) {
 		ca := newCA(t, devpki.Options{})
 		identity := material(issue(t, ca, devpki.Request{DNSNames: []string{"localhost"}}), ca)
-		keys := writeTemp(t, "keys", []byte(firstKey))
+		keys := write(t, "keys", []byte(firstKey))
 		lenient := newReplica(t, identity, keys, certloader.ServerOptions{MaxVersion: version, Authorize: allow})
 		anybody := newReplica(t, identity, keys, certloader.ServerOptions{MaxVersion: version})
 		asked := 0
@@ -133,7 +133,7 @@ func TestTicketKeysAreReplacedOneByOne(t *testing.T) {
 	eachVersion(t, func(t *testing.T, version uint16) {
 		ca := newCA(t, devpki.Options{})
 		identity := material(issue(t, ca, devpki.Request{DNSNames: []string{"localhost"}}), ca)
-		keys := writeTemp(t, "keys", []byte(firstKey))
+		keys := write(t, "keys", []byte(firstKey))
 		r := newReplica(t, identity, keys, certloader.ServerOptions{MaxVersion: version, Authorize: allow})
 		client := returning(t, ca)
 		reload := func(text string) error {
@@ -176,7 +176,7 @@ func TestWithoutResumptionEveryHandshakeIsFull(t *testing.T) {
 	eachVersion(t, func(t *testing.T, version uint16) {
 		ca := newCA(t, devpki.Options{})
 		identity := material(issue(t, ca, devpki.Request{DNSNames: []string{"localhost"}}), ca)
-		keys := writeTemp(t, "keys", []byte(firstKey))
+		keys := write(t, "keys", []byte(firstKey))
 		for name, authorize := range map[string]func(tls.ConnectionState) error{"with certificates": allow, "without": nil} {
 			for _, keys := range []string{"", keys} {
 				opts := certloader.ServerOptions{MaxVersion: version, Authorize: authorize}

@@ -2,12 +2,10 @@ package certloader
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -16,8 +14,6 @@ import (
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
-	"sallyport/certloader/keystore"
 )
 
 // WorkloadAPIOptions says where a SPIFFE Workload API is, and what is wanted
@@ -271,40 +267,6 @@ func reasonOf(err error) string {
 		return "the agent ended the stream"
 	}
 	return status.Convert(err).Message()
-}
-
-// newMaterial makes Material of an answer.
-func (w *workload) newMaterial(svid *x509svid.SVID, bundles *x509bundle.Set) (*Material, error) {
-	material := &Material{
-		Roots:       x509.NewCertPool(),
-		TrustOrigin: w.origin(),
-		domains:     newTrustDomains(bundles),
-	}
-	for _, bundle := range bundles.Bundles() {
-		for _, ca := range bundle.X509Authorities() {
-			if !slices.ContainsFunc(material.CAs, ca.Equal) {
-				material.CAs = append(material.CAs, ca)
-				material.Roots.AddCert(ca)
-			}
-		}
-	}
-	if svid == nil {
-		return material, nil
-	}
-	identity, err := keystore.Pair(svid.Certificates, svid.PrivateKey)
-	if err != nil {
-		return nil, err
-	}
-	material.Identity, material.Origin = identity, w.origin()
-	return material, nil
-}
-
-// sameMaterial reports whether two answers say the same; a may be nil.
-func sameMaterial(a, b *Material) bool {
-	if a == nil || !a.domains.equal(b.domains) || (a.Identity == nil) != (b.Identity == nil) {
-		return false
-	}
-	return a.Identity == nil || slices.EqualFunc(a.Identity.Certificate, b.Identity.Certificate, slices.Equal)
 }
 
 // Load returns the agent's latest answer.
