@@ -61,7 +61,7 @@ func parseJavaKeystore(data []byte, password string) (*tls.Certificate, error) {
 	if !isJavaKeystore(data) {
 		return nil, errors.New("not a Java keystore (JKS, JCEKS or PKCS#12)")
 	}
-	if len(data) < 12+sha1.Size {
+	if len(data) < sha1.Size {
 		return nil, errors.New("truncated Java keystore")
 	}
 	body, sum := data[:len(data)-sha1.Size], data[len(data)-sha1.Size:]

@@ -146,6 +146,7 @@ func TestJavaKeystoresOfOtherShapes(t *testing.T) {
 	unknown := javaKeyEntry(2, "k", marshal(t, encryptedKey{Algorithm: algorithm(t, oidPBES2, asn1.NullRawValue), Data: []byte("x")}), id.Leaf)
 	short := javaKeyEntry(2, "k", marshal(t, encryptedKey{Algorithm: algorithm(t, oidJKS, asn1.NullRawValue), Data: []byte("short")}), id.Leaf)
 	salt := javaKeyEntry(2, "k", marshal(t, encryptedKey{Algorithm: algorithm(t, oidJCEKS, jceksParams{[]byte("123456789"), 1}), Data: make([]byte, 16)}), id.Leaf)
+	bare := javaKeyEntry(2, "k", marshal(t, encryptedKey{Algorithm: algorithm(t, oidJCEKS, asn1.NullRawValue), Data: make([]byte, 16)}), id.Leaf)
 	broken := javaKeyEntry(2, "k", withJKS(t, plain, "pw"), &x509.Certificate{Raw: []byte("garbage")})
 	kind := javaKeyEntry(2, "k", withJKS(t, plain, "pw"), id.Leaf)
 	kind.body = bytes.Replace(kind.body, []byte("X.509"), []byte("X.510"), 1)
@@ -172,6 +173,8 @@ func TestJavaKeystoresOfOtherShapes(t *testing.T) {
 		"with a key of unknown encryption":       {data: one(unknown), password: "pw", want: "unknown algorithm, 1.2.840.113549.1.5.13"},
 		"with a key that is too short":           {data: one(short), password: "pw", want: "too short"},
 		"with a key whose salt is too long":      {data: one(salt), password: "pw", want: "a salt of 9 bytes"},
+		"with a key without its salt":            {data: one(bare), password: "pw", want: "the encryption of the private key: "},
+		"with an encrypted key and more":         {data: one(javaKeyEntry(2, "k", append(withJKS(t, plain, "pw"), 0), id.Leaf)), password: "pw", want: "data after the end"},
 		"with an encrypted key that is no ASN.1": {data: one(javaKeyEntry(2, "k", []byte("garbage"), id.Leaf)), password: "pw", want: "the encrypted private key: "},
 		"with a key that is none":                {data: one(javaKeyEntry(2, "k", withJKS(t, []byte("garbage"), "pw"), id.Leaf)), password: "pw", want: "not a private key"},
 		"with a certificate that is none":        {data: one(broken), password: "pw", want: "certificate 1: "},
@@ -181,7 +184,8 @@ func TestJavaKeystoresOfOtherShapes(t *testing.T) {
 		"that counts more entries than it has":   {data: raw(cert(2), func(b []byte) { b[8] = 0xff }), password: "pw", want: "ends within entry 2 of 4278190081"},
 		"that counts fewer entries":              {data: raw(cert(2), func(b []byte) { b[11] = 0 }), password: "pw", want: "bytes after the last entry"},
 		"cut in its structure":                   {data: one(key(2, "k", "pw"))[:300], password: "pw", want: "truncated or damaged"},
-		"cut in its head":                        {data: one(cert(2))[:31], password: "pw", want: "truncated"},
+		"cut in its head":                        {data: one(cert(2))[:31], password: "pw", want: "truncated or damaged Java keystore: it ends too soon"},
+		"cut at its beginning":                   {data: one(cert(2))[:19], password: "pw", want: "truncated Java keystore"},
 		"that is none":                           {data: []byte("\xfe\xed\xfa\xce" + strings.Repeat("x", 100)), password: "pw", want: "not a Java keystore"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -55,13 +55,11 @@ func parsePlainKey(der []byte) (crypto.Signer, error) {
 }
 
 // unpad removes the padding of RFC 8018, 6.1.1, step 4 from what a block cipher
-// has decrypted. It reports false if there is none, as after a wrong password.
+// has decrypted: a block at least. It reports false if there is none, as after a
+// wrong password.
 func unpad(plain []byte, blockSize int) ([]byte, bool) {
-	if len(plain) == 0 {
-		return nil, false
-	}
 	n := int(plain[len(plain)-1])
-	if n == 0 || n > blockSize || n > len(plain) {
+	if n == 0 || n > blockSize {
 		return nil, false
 	}
 	text, padding := plain[:len(plain)-n], plain[len(plain)-n:]

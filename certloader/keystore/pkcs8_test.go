@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/ecdsa"
@@ -105,6 +106,41 @@ func TestAPrivateKeyIsAllThatIsInDER(t *testing.T) {
 		}
 		if _, err := parsePrivateKey(append(bytes.Clone(der), 0), ""); err == nil {
 			t.Errorf("%s loads with a byte after its end", name)
+		}
+	}
+}
+
+// A key derivation may say how long the key is that it makes. That is the one that
+// the cipher takes, or the file is damaged.
+func TestAKeyDerivationThatSaysHowLongItsKeyIs(t *testing.T) {
+	t.Parallel()
+	plain := pkcs8(t, newTestIdentity(t, devpki.ECDSAP256))
+	salt := random(16)
+	sha256PRF := algorithm(t, asn1.ObjectIdentifier{1, 2, 840, 113549, 2, 9}, asn1.NullRawValue)
+	for _, test := range []struct {
+		length int
+		want   string // empty: it loads
+	}{
+		{length: 32},
+		{length: 16, want: "a key of 16 bytes for a cipher that takes 32"},
+	} {
+		for name, kdf := range map[string]struct {
+			algorithm pkix.AlgorithmIdentifier
+			secret    []byte
+		}{
+			"PBKDF2": {
+				algorithm(t, oidPBKDF2, pbkdf2Params{Salt: salt, Iterations: 2, KeyLength: test.length, PRF: sha256PRF}),
+				must[[]byte](t)(pbkdf2.Key(sha256.New, "changeit", salt, 2, 32)),
+			},
+			"scrypt": {
+				algorithm(t, oidScrypt, scryptParams{Salt: salt, N: 16, R: 1, P: 1, KeyLength: test.length}),
+				must[[]byte](t)(scrypt.Key([]byte("changeit"), salt, 16, 1, 1, 32)),
+			},
+		} {
+			_, err := parsePrivateKey(encryptPKCS8(t, plain, "changeit", kdf.algorithm, kdf.secret), "changeit")
+			if err == nil && test.want != "" || err != nil && !strings.Contains(err.Error(), cmp.Or(test.want, "no error")) {
+				t.Errorf("%s of %d bytes: error = %v, want %q", name, test.length, err, test.want)
+			}
 		}
 	}
 }
