@@ -50,10 +50,7 @@ func (h *hsm) Load(ctx context.Context) (*Material, error) {
 		return nil, inFile("--cert", h.files.Cert, err)
 	}
 	leaf := endEntity(chain)
-	switch leaf.PublicKey.(type) {
-	case *rsa.PublicKey, *ecdsa.PublicKey:
-	default:
-		err := fmt.Errorf("a key of type %s cannot be used from a token; RSA and ECDSA can", leaf.PublicKeyAlgorithm)
+	if err := checkTokenKey(leaf); err != nil {
 		return nil, inFile("--cert", h.files.Cert, err)
 	}
 	key, err := h.token.key(leaf.PublicKey)
@@ -80,6 +77,21 @@ func (h *hsm) Changed() <-chan struct{} { return nil }
 func (h *hsm) Close() error {
 	h.token.close()
 	return nil
+}
+
+// checkTokenKey refuses certificates for keys of a kind that is not used from a
+// token.
+func checkTokenKey(cert *x509.Certificate) error {
+	switch public := cert.PublicKey.(type) {
+	case *rsa.PublicKey:
+		return nil
+	case *ecdsa.PublicKey:
+		if _, ok := tokenCurves[public.Curve]; !ok {
+			return fmt.Errorf("a key on the curve %s cannot be used in TLS; one on P-256, P-384 or P-521 can", public.Params().Name)
+		}
+		return nil
+	}
+	return fmt.Errorf("a key of type %s cannot be used from a token; RSA and ECDSA can", cert.PublicKeyAlgorithm)
 }
 
 // endEntity returns the certificate of a chain that is to be shown as one's

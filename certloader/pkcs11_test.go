@@ -130,6 +130,7 @@ func TestAReloadTakesANewChainForAKeyOfTheTokenAlone(t *testing.T) {
 		{name: "of a key elsewhere", chain: issue(t, ca, devpki.Request{CommonName: "mallory"}).CertPEM(), wrong: "no private key that fits", serve: "renewed"},
 		{name: "of an RSA key elsewhere", chain: issue(t, ca, devpki.Request{CommonName: "mallory", Key: devpki.RSA2048}).CertPEM(), wrong: "no private key that fits", serve: "renewed"},
 		{name: "of an Ed25519 key", chain: issue(t, ca, devpki.Request{CommonName: "mallory", Key: devpki.Ed25519}).CertPEM(), wrong: "RSA and ECDSA can", serve: "renewed"},
+		{name: "of a key on P-224", chain: encodePEM(certify(t, ca, newECDSA(t, elliptic.P224()), "mallory")), wrong: "the curve P-224 cannot be used in TLS", serve: "renewed"},
 		{name: "garbage", chain: []byte("garbage"), wrong: "--cert " + opts.Cert, serve: "renewed"},
 		{name: "of another key in the token", chain: encodePEM(certify(t, ca, second, "second")), serve: "second"},
 		{name: "of the first again", chain: encodePEM(certify(t, ca, first, "again")), serve: "again"},
@@ -220,6 +221,67 @@ func TestAKeyThatWantsThePINEachTimeSigns(t *testing.T) {
 	}
 }
 
+// privateKeys returns the private keys in the token, and a session that may do
+// things to them.
+func (h *softHSM) privateKeys(t *testing.T) (*pkcs11.Ctx, pkcs11.SessionHandle, []pkcs11.ObjectHandle) {
+	t.Helper()
+	module, _, session := h.session(t)
+	if err := module.FindObjectsInit(session, []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_PRIVATE_KEY)}); err != nil {
+		t.Fatal(err)
+	}
+	found, _, err := module.FindObjects(session, 10)
+	if err := errors.Join(err, module.FindObjectsFinal(session)); err != nil {
+		t.Fatal(err)
+	}
+	return module, session, found
+}
+
+// A key may be there more than once, and not be for signing everywhere.
+func TestAKeyThatMayNotSignIsPassedOver(t *testing.T) {
+	h := newSoftHSM(t, "twice")
+	ca := newCA(t, devpki.Options{})
+	key := newECDSA(t, elliptic.P256())
+	h.importPrivate(t, "twice", key)
+	h.importPrivate(t, "twice", key)
+	provider := newProvider(t, h.options(t, "twice", encodePEM(certify(t, ca, key, "leaf")), ca.PEM()))
+	loadKey(t, provider)
+
+	module, session, found := h.privateKeys(t)
+	if len(found) != 2 {
+		t.Fatalf("%d keys", len(found))
+	}
+	for i, handle := range found {
+		if err := module.SetAttributeValue(session, handle, []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_SIGN, false)}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := provider.Load(t.Context())
+		if i == 0 && err != nil {
+			t.Errorf("with one that may sign: %v", err)
+		}
+		if i == 1 && (err == nil || !strings.Contains(err.Error(), `token "twice": signing: `)) {
+			t.Errorf("with none that may sign: %v", err)
+		}
+	}
+}
+
+func TestAKeyThatIsRemovedSignsNoMore(t *testing.T) {
+	h := newSoftHSM(t, "removed")
+	ca := newCA(t, devpki.Options{})
+	key := newECDSA(t, elliptic.P256())
+	h.importKey(t, "removed", key)
+	inToken := loadKey(t, newProvider(t, h.options(t, "removed", encodePEM(certify(t, ca, key, "leaf")), ca.PEM())))
+	module, session, found := h.privateKeys(t)
+	for _, handle := range found {
+		if err := module.DestroyObject(session, handle); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := "--pkcs11-module " + h.module + `: token "removed": signing: no private key fits`
+	if err := checkSignature(inToken, crypto.SHA256); err == nil || err.Error() != want {
+		t.Errorf("error = %v\nwant    %s", err, want)
+	}
+}
+
 // losses is what may become of a token between two signatures.
 var losses = map[string]func(*testing.T, *softHSM){
 	"every session closed": func(t *testing.T, h *softHSM) {
@@ -245,13 +307,9 @@ var losses = map[string]func(*testing.T, *softHSM){
 		}
 	},
 	"key copied and removed": func(t *testing.T, h *softHSM) {
-		module, _, session := h.session(t)
-		if err := module.FindObjectsInit(session, []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_PRIVATE_KEY)}); err != nil {
-			t.Fatal(err)
-		}
-		found, _, err := module.FindObjects(session, 2)
-		if err := errors.Join(err, module.FindObjectsFinal(session)); err != nil || len(found) != 1 {
-			t.Fatalf("%d keys, %v", len(found), err)
+		module, session, found := h.privateKeys(t)
+		if len(found) != 1 {
+			t.Fatalf("%d keys", len(found))
 		}
 		if _, err := module.CopyObject(session, found[0], []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_LABEL, "copy")}); err != nil {
 			t.Fatal(err)
@@ -479,7 +537,21 @@ func TestTheOnlyTokenNeedsNoLabel(t *testing.T) {
 	key := newECDSA(t, elliptic.P256())
 	h.importKey(t, "only", key)
 	opts := h.options(t, "", encodePEM(certify(t, ca, key, "leaf")), ca.PEM())
-	if err := checkSignature(loadKey(t, newProvider(t, opts)), crypto.SHA256); err != nil {
+	provider := newProvider(t, opts)
+	if err := checkSignature(loadKey(t, provider), crypto.SHA256); err != nil {
 		t.Error(err)
+	}
+	writeTo(t, opts.Cert, issue(t, ca, devpki.Request{CommonName: "other"}).CertPEM())
+	if _, err := provider.Load(t.Context()); err == nil || !strings.Contains(err.Error(), `the token has no private key that fits certificate "CN=other"`) {
+		t.Errorf("Load of a certificate whose key is elsewhere: %v", err)
+	}
+}
+
+func TestTokensOfOneLabelCannotBeToldApart(t *testing.T) {
+	h := newSoftHSM(t, "twin", "twin")
+	ca := newCA(t, devpki.Options{})
+	provider := newProvider(t, h.options(t, "twin", issue(t, ca, devpki.Request{CommonName: "leaf"}).CertPEM(), ca.PEM()))
+	if _, err := provider.Load(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "--pkcs11-token-label twin: 2 tokens with this label") {
+		t.Errorf("Load: %v", err)
 	}
 }

@@ -32,3 +32,27 @@ func TestADigestIsCutToTheOrderOfTheCurve(t *testing.T) {
 		}
 	}
 }
+
+// Modules differ in what they say of a session, a login or a device that is no
+// more, and some have codes of their own. To log in again over anything else would
+// not help, and interrupt the others.
+func TestWhatMayMeanThatATokenIsLost(t *testing.T) {
+	t.Parallel()
+	const vendors = pkcs11.Error(pkcs11.CKR_VENDOR_DEFINED + 7)
+	for err, want := range map[error]bool{
+		nil:                                     false,
+		errNoLogin:                              true,
+		errNoTokenKey:                           true,
+		vendors:                                 true,
+		errors.New("something else"):            false,
+		pkcs11.Error(pkcs11.CKR_DEVICE_REMOVED): true,
+		pkcs11.Error(pkcs11.CKR_PIN_INCORRECT):  false,
+		pkcs11.Error(pkcs11.CKR_KEY_FUNCTION_NOT_PERMITTED):                             false,
+		(&token{label: "t"}).failed("signing", pkcs11.Error(pkcs11.CKR_SESSION_CLOSED)): true,
+		(&token{label: "t"}).failed("signing", vendors):                                 true,
+	} {
+		if got := tokenLost(err); got != want {
+			t.Errorf("%v: %t, want %t", err, got, want)
+		}
+	}
+}

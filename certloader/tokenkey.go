@@ -33,8 +33,8 @@ type keyObject struct {
 	authenticate bool // the PIN is wanted for each signature
 }
 
-// key returns the private key that fits public. It has proved, just now, that
-// it does.
+// key returns the private key that fits public, which is one that checkTokenKey
+// lets pass. It has proved, just now, that it does.
 func (t *token) key(public crypto.PublicKey) (*tokenKey, error) {
 	k := &tokenKey{token: t, public: public}
 	err := t.do(func(l *login, session pkcs11.SessionHandle) error {
@@ -153,10 +153,6 @@ func (k *tokenKey) candidates(session pkcs11.SessionHandle) ([]pkcs11.ObjectHand
 // ones: the latter do not tell their public half. If there is none it returns
 // all private keys on the curve.
 func (k *tokenKey) ecCandidates(session pkcs11.SessionHandle, public *ecdsa.PublicKey) ([]pkcs11.ObjectHandle, error) {
-	curve, ok := tokenCurves[public.Curve]
-	if !ok {
-		return nil, fmt.Errorf("the curve %s cannot be used in TLS", public.Params().Name)
-	}
 	point, err := public.Bytes()
 	if err != nil {
 		return nil, err
@@ -164,7 +160,7 @@ func (k *tokenKey) ecCandidates(session pkcs11.SessionHandle, public *ecdsa.Publ
 	if point, err = asn1.Marshal(point); err != nil {
 		return nil, err
 	}
-	parameters, err := asn1.Marshal(curve)
+	parameters, err := asn1.Marshal(tokenCurves[public.Curve])
 	if err != nil {
 		return nil, err
 	}
