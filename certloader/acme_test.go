@@ -221,6 +221,33 @@ func TestACMEDoesNotStartWithWhatIsBroken(t *testing.T) {
 	}
 }
 
+// What no longer loads while it runs is an error that names what to look at.
+func TestACMENamesWhatNoLongerLoads(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, devpki.Options{})
+	opts := acmeOptions(t)
+	opts.CABundle = write(t, "ca.pem", ca.PEM())
+	keep(t, opts, lasting(t, ca, opts.Domain, time.Hour))
+	provider, err := certloader.ACME(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer provider.Close()
+	for _, step := range []struct {
+		spoil func()
+		want  string
+	}{
+		{func() {}, ""},
+		{func() { writeTo(t, opts.CABundle, []byte("garbage")) }, "--cacert " + opts.CABundle + ": no PEM block in it"},
+		{func() { overwrite(t, opts.Storage, "*.crt", []byte("garbage")) }, "--auto-acme-cert " + opts.Domain + ": loading what FileStorage:" + opts.Storage + " has: "},
+	} {
+		step.spoil()
+		if _, err := provider.Load(t.Context()); (err == nil) != (step.want == "") || err != nil && !strings.HasPrefix(err.Error(), step.want) {
+			t.Errorf("error = %v\nwant    %s", err, step.want)
+		}
+	}
+}
+
 // overwrite replaces the one file in the Storage that matches a pattern.
 func overwrite(t *testing.T, storage, pattern string, data []byte) {
 	t.Helper()

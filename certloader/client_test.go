@@ -3,6 +3,8 @@ package certloader_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"net/netip"
 	"strings"
@@ -162,6 +164,32 @@ func TestSystemTrustKnowsNoTestCA(t *testing.T) {
 	server := issue(t, ca, devpki.Request{DNSNames: []string{"localhost"}}).TLSCertificate()
 	got := shake(t, source.ClientConfig(certloader.ClientOptions{ServerName: "localhost"}), &tls.Config{Certificates: []tls.Certificate{server}})
 	if reason(got.clientError) != "unknown_ca" {
+		t.Errorf("client %v", got.clientError)
+	}
+}
+
+// crypto/tls has a server show a certificate; should it ever not, it is refused.
+func TestServerThatShowsNoCertificateIsRefused(t *testing.T) {
+	t.Parallel()
+	source, _ := newSource(t, material(nil, newCA(t, devpki.Options{})))
+	config := source.ClientConfig(certloader.ClientOptions{ServerName: "localhost"})
+	if err := config.VerifyConnection(tls.ConnectionState{}); reason(err) != "no_certificate" {
+		t.Errorf("error = %v", err)
+	}
+}
+
+// RFC 5280, 4.2: who does not know a critical extension cannot tell what the
+// certificate is for.
+func TestCertificatesWithUnknownCriticalExtensionsAreRefused(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, devpki.Options{})
+	source, _ := newSource(t, material(nil, ca))
+	peer := signed(t, ca, x509.Certificate{
+		DNSNames:        []string{"localhost"},
+		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}},
+	})
+	got := shake(t, source.ClientConfig(certloader.ClientOptions{ServerName: "localhost"}), &tls.Config{Certificates: []tls.Certificate{peer}})
+	if reason(got.clientError) != "bad_certificate" || !strings.Contains(got.clientError.Error(), "critical extension") {
 		t.Errorf("client %v", got.clientError)
 	}
 }

@@ -210,6 +210,10 @@ func TestPasswordsComeFromAFileToo(t *testing.T) {
 			t.Errorf("error = %v, want %q and no password", err, want)
 		}
 	}
+	pair := certloader.FileOptions{Cert: write(t, "c.pem", id.CertPEM()), Key: write(t, "k.pem", id.KeyPEM()), PasswordFile: missing}
+	if _, err := certloader.Files(pair).Load(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "--storepass-file "+missing+": ") {
+		t.Errorf("with a key: error = %v", err)
+	}
 }
 
 func TestBadFiles(t *testing.T) {
@@ -394,12 +398,20 @@ func TestFileOptionsThatContradictEachOther(t *testing.T) {
 	}
 }
 
-func TestFilesHeedsTheContext(t *testing.T) {
+func TestFilesHeedTheContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := certloader.Files(certloader.FileOptions{}).Load(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("error = %v", err)
+	for name, provider := range map[string]certloader.Provider{
+		"Files":  certloader.Files(certloader.FileOptions{}),
+		"Bundle": certloader.Bundle("--cacert", write(t, "ca.pem", newCA(t, devpki.Options{}).PEM())),
+	} {
+		if _, err := provider.Load(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: error = %v", name, err)
+		}
+		if provider.Changed() != nil {
+			t.Errorf("%s: knows by itself when files change", name)
+		}
 	}
 }
 

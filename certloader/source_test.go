@@ -412,3 +412,32 @@ func TestReloadRefusesAnIdentityWithAnExpiredIntermediate(t *testing.T) {
 		t.Errorf("Reload: %v, want the expired intermediate", err)
 	}
 }
+
+// A chain may have its root in it, which peers have anyway, and what is no part of
+// it at all. That these have run out is no reason to refuse the rest.
+func TestReloadTakesAnIdentityWithSomethingExpiredThatIsNotNeeded(t *testing.T) {
+	t.Parallel()
+	past := time.Now().Add(-time.Hour)
+	gone := newCA(t, devpki.Options{CommonName: "gone", NotBefore: past.Add(-time.Hour), NotAfter: past})
+	ca := newCA(t, devpki.Options{})
+	stranger, err := ca.Intermediate(devpki.Options{CommonName: "stranger", NotBefore: past.Add(-time.Hour), NotAfter: past})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tomorrow := time.Now().Add(24 * time.Hour)
+	for name, test := range map[string]struct {
+		issuer *devpki.CA
+		behind *x509.Certificate
+	}{
+		"its root":        {gone, gone.Certificate()},
+		"somebody's else": {ca, stranger.Certificate()},
+	} {
+		source, files := newSource(t, material(issue(t, ca, devpki.Request{CommonName: "first"}), ca))
+		next := material(issue(t, test.issuer, devpki.Request{CommonName: "next", NotAfter: tomorrow}), ca)
+		next.Identity.Certificate = append(next.Identity.Certificate, test.behind.Raw)
+		files.Store(next)
+		if err := source.Reload(t.Context()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

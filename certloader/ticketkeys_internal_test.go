@@ -1,11 +1,14 @@
 package certloader
 
 import (
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
 // ticketKeyOf is a key of one byte again and again.
@@ -98,4 +101,49 @@ func FuzzTicketKeys(f *testing.F) {
 			t.Errorf("written anew: %v", err)
 		}
 	})
+}
+
+// Replicas resume each other's sessions where they judge alike: by the same CAs
+// and lists, in whatever order.
+func TestTrustDigestTellsTrustApart(t *testing.T) {
+	t.Parallel()
+	ca := func(name string) *x509.Certificate { return &x509.Certificate{Raw: []byte(name)} }
+	list := func(name string) *crl { return &crl{list: &x509.RevocationList{Raw: []byte(name)}} }
+	trust := func(cas ...*x509.Certificate) *snapshot { return &snapshot{Material: Material{CAs: cas}} }
+	with := func(s *snapshot, lists ...*crl) *snapshot {
+		s.crls = &crls{all: lists}
+		return s
+	}
+	domain := func(s *snapshot, name string) *snapshot {
+		s.domains = trustDomains{spiffeid.RequireTrustDomainFromString(name): x509.NewCertPool()}
+		return s
+	}
+	one, two := ca("one"), ca("two")
+	seen := make(map[string]string)
+	for name, s := range map[string]*snapshot{
+		"the system's":        trust(),
+		"a CA":                trust(one),
+		"another":             trust(two),
+		"both":                trust(one, two),
+		"a CA's name is twos": trust(ca("onetwo")),
+		"a list":              with(trust(one), list("1")),
+		"another list":        with(trust(one), list("2")),
+		"both lists":          with(trust(one), list("1"), list("2")),
+		"a domain":            domain(trust(one), "example.org"),
+		"another domain":      domain(trust(one), "other.org"),
+	} {
+		digest := string(s.trustDigest())
+		if other, known := seen[digest]; known {
+			t.Errorf("%s has the digest of %s", name, other)
+		}
+		seen[digest] = name
+	}
+	for name, s := range map[string]*snapshot{
+		"both":       trust(two, one, two),
+		"both lists": with(trust(one), list("2"), list("1")),
+	} {
+		if got := seen[string(s.trustDigest())]; got != name {
+			t.Errorf("%s in another order has the digest of %q", name, got)
+		}
+	}
 }

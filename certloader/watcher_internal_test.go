@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/fsnotify/fsnotify"
 )
 
 // nothing is a Provider that brings nothing.
@@ -70,5 +72,32 @@ func TestANilWatcherWatchesNothing(t *testing.T) {
 	var w *Watcher
 	if p := w.Watch(nothing{}, []string{"ca.pem"}); p != Provider(nothing{}) {
 		t.Errorf("another provider: %T", p)
+	}
+}
+
+// The system may lose events, where there are too many. What it lost may have been
+// anybody's.
+func TestEventsThatWereLostConcernEverybody(t *testing.T) {
+	t.Parallel()
+	w := NewWatcher(slog.New(slog.DiscardHandler))
+	one, two := &directories{hint: make(chan struct{}, 1)}, &directories{hint: make(chan struct{}, 1)}
+	w.all[one], w.all[two] = true, true
+	notify := &fsnotify.Watcher{Events: make(chan fsnotify.Event), Errors: make(chan error)}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.run(notify)
+	}()
+	notify.Events <- fsnotify.Event{Name: "/elsewhere"}
+	notify.Errors <- fsnotify.ErrEventOverflow
+	<-one.hints()
+	<-two.hints()
+	close(notify.Errors)
+	close(notify.Events)
+	<-ended
+	select {
+	case <-one.hints():
+		t.Error("what concerns nobody was told of")
+	default:
 	}
 }
