@@ -224,7 +224,7 @@ func TestChart(t *testing.T) { //nolint:tparallel // the names of containers are
 	}
 	t.Run("guide", func(t *testing.T) {
 		manifests := 0
-		for _, b := range readPage(t, "docs/kubernetes.md").blocks {
+		for _, b := range readPage(t, "..", "docs/kubernetes.md").blocks {
 			if b.info != "yaml" {
 				continue
 			}

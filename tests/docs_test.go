@@ -46,14 +46,14 @@ func (b *block) commands() bool {
 // runs tells whether a block with this note takes part here.
 func (b *block) runs(note string) bool { return note == "" || note == "full" && full() }
 
-// readPage takes a page apart.
+// readPage takes a page apart, which has that name from root.
 //
 // Comments may stand before a block: <!-- … = FLAGS --> says what an ellipsis in its
 // commands stands for, <!-- run: COMMANDS --> what runs before it, and
 // <!-- file: PATH --> that what it shows is that file.
-func readPage(t *testing.T, name string) *page {
+func readPage(t *testing.T, root, name string) *page {
 	t.Helper()
-	p := &page{name: name, lines: strings.Split(readText(t, filepath.Join("..", name)), "\n")}
+	p := &page{name: name, lines: strings.Split(readText(t, filepath.Join(root, name)), "\n")}
 	var open, next block
 	inBlock, section := false, 0
 	comment := ""
@@ -94,17 +94,20 @@ func readPage(t *testing.T, name string) *page {
 }
 
 // pages are all pages of the repository.
-func pages(t *testing.T) []*page {
+func pages(t *testing.T) []*page { return pagesBelow(t, "..") }
+
+// pagesBelow are all pages in root, and in the directories in it.
+func pagesBelow(t *testing.T, root string) []*page {
 	t.Helper()
 	var all []*page
-	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		switch name := entry.Name(); {
 		case err != nil:
 			return err
-		case entry.IsDir() && (name == "bin" || name == "testdata" || name != ".." && strings.HasPrefix(name, ".")):
+		case entry.IsDir() && path != root && (name == "bin" || name == "testdata" || strings.HasPrefix(name, ".")):
 			return fs.SkipDir
 		case filepath.Ext(name) == ".md":
-			all = append(all, readPage(t, strings.TrimPrefix(path, "../")))
+			all = append(all, readPage(t, root, strings.TrimPrefix(path, root+"/")))
 		}
 		return nil
 	})
@@ -159,9 +162,15 @@ func (p *page) anchors() []string {
 // TestLinksLeadSomewhere: those between the pages, and from them to other files.
 func TestLinksLeadSomewhere(t *testing.T) {
 	t.Parallel()
+	followLinks(t, "..")
+}
+
+// followLinks looks for what the pages in root link to.
+func followLinks(t *testing.T, root string) {
+	t.Helper()
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	all := make(map[string]*page)
-	for _, p := range pages(t) {
+	for _, p := range pagesBelow(t, root) {
 		all[p.name] = p
 	}
 	for _, p := range all {
@@ -184,7 +193,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 				if path != "" {
 					name = filepath.Join(filepath.Dir(p.name), path)
 				}
-				if _, err := os.Stat(filepath.Join("..", name)); err != nil {
+				if _, err := os.Stat(filepath.Join(root, name)); err != nil {
 					t.Errorf("%s:%d: %s: no such file", p.name, i+1, target)
 					continue
 				}

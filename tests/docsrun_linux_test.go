@@ -97,7 +97,9 @@ func openShell(t *testing.T, begins scene) *shell {
 	for _, program := range []string{"bash", "ip", "ss", "python3", "curl", "openssl", "jq"} {
 		need(t, program)
 	}
-	unshare := []string{"--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"}
+	// Nothing but /proc is mounted there, which is made private first: for all else to be so, / has to be a mount
+	// point, as it is not in a chroot.
+	unshare := []string{"--net", "--mount", "--propagation", "unchanged", "--pid", "--fork", "--kill-child", "--mount-proc"}
 	if os.Geteuid() != 0 {
 		unshare = append(unshare, "--map-root-user")
 	}

@@ -102,6 +102,13 @@ func TestRelease(t *testing.T) { //nolint:tparallel // one compiles beside the o
 		}
 	})
 
+	t.Run("has the guides, and all that they lead to", func(t *testing.T) {
+		followLinks(t, unpacked)
+		if got, want := len(pagesBelow(t, unpacked)), len(pages(t)); got != want {
+			t.Errorf("%d pages, want the %d of the repository", got, want)
+		}
+	})
+
 	t.Run("lists the modules of the binary", func(t *testing.T) {
 		out, err := exec.Command("go", "version", "-m", filepath.Join(unpacked, "sallyport")).Output()
 		if err != nil {
@@ -180,7 +187,8 @@ bash -c '. /usr/share/bash-completion/completions/sallyport; complete -p sallypo
 grep -q compdef /usr/share/zsh/*/_sallyport
 grep -q sallyport /usr/share/fish/vendor_completions.d/sallyport.fish
 systemd-analyze verify --man=no /usr/lib/systemd/system/sallyport@.service /usr/lib/systemd/system/sallyport.socket
-ls /usr/share/doc/sallyport/copyright /usr/share/doc/sallyport/examples/config.example.yaml
+ls /usr/share/doc/sallyport/copyright /usr/share/doc/sallyport/config.example.yaml
+cd /usr/share/doc/sallyport; ls README.md docs/quickstart.md docs/config.schema.json deploy/systemd/web.yaml deploy/prometheus/sallyport.rules.yml
 echo mine >/etc/sallyport/web.yaml
 `
 
@@ -214,7 +222,7 @@ for step in %[3]s; do chroot %[1]s/root sh -c "$step"; done
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, want := range []string{
-		"v1.2.3-rc1", "(sallyport)", "750 root:sallyport\n", ".TH ", "complete ", "config.example.yaml\n", "\nmine\n",
+		"v1.2.3-rc1", "(sallyport)", "750 root:sallyport\n", ".TH ", "complete ", "config.example.yaml\n", "docs/quickstart.md\n", "\nmine\n",
 	} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("%q is not in\n%s", want, out)

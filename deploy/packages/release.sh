@@ -52,14 +52,18 @@ settle() {
 	find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 }
 
+# guides DIR: what there is to read, with all that it leads to, as it lies here.
+guides() {
+	cp -R LICENSE README.md ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md config.example.yaml docs deploy docker "$1"
+}
+
 # package ARCH BINARY: a deb and an rpm.
 package() {
 	rm -rf "$work/package"
-	mkdir -p "$work/package/examples"
+	mkdir -p "$work/package/guides"
 	cp "$2" LICENSE deploy/packages/*.sh deploy/systemd/*.service deploy/systemd/*.socket deploy/systemd/sysusers.conf "$work/package"
 	cp "$work"/man/* "$work/package"
-	cp config.example.yaml docs/config.schema.json deploy/systemd/* "$work/package/examples"
-	(cd "$work/package/examples" && rm -f ./*.service ./*.socket sysusers.conf)
+	guides "$work/package/guides"
 	settle "$work/package"
 	for format in deb rpm; do
 		(cd "$work/package" && ARCH=$1 "$tools/nfpm" package --config "$OLDPWD/deploy/packages/nfpm.yaml" --packager $format --target "$dir")
@@ -115,7 +119,7 @@ for platform in $platforms; do
 		build "$binary"
 	)
 	bom "$binary" >"$dir/$name.cdx.json"
-	cp LICENSE README.md CHANGELOG.md config.example.yaml "$work/$name"
+	guides "$work/$name"
 	if [ "$os" = windows ]; then
 		pack "$name" "$name.zip"
 	else
