@@ -474,7 +474,7 @@ var settings = []setting{
 	},
 	{
 		name: "http-read-timeout", commands: inTunnel, group: groupHTTP, value: "DURATION", initial: "60s",
-		help: "longest wait for more of a request's body, but for gRPC; 0 is for ever",
+		help: "longest wait for a client to send or take more of a body, but for gRPC; 0 is for ever",
 		set:  one(func(d *draft) *time.Duration { return &d.tunnel.Requests.ReadTimeout }, parseDuration),
 	},
 	{

@@ -62,7 +62,7 @@ func (g *ghostunnel) closed(lifetime time.Duration, reason string) {
 	g.connOpen.Dec(1)
 	g.connLifetime.Update(lifetime)
 	switch reason {
-	case "idle_timeout", "close_timeout", "lifetime":
+	case "idle_timeout", "close_timeout", "lifetime", "client_stalled":
 		g.connTimeout.Inc(1)
 	}
 }

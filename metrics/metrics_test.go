@@ -422,7 +422,7 @@ func TestScrapeSurvivesAPanicInTheBridge(t *testing.T) {
 func TestDeadlinesAloneCountAsTimeouts(t *testing.T) {
 	t.Parallel()
 	for reason, want := range map[string]float64{
-		"idle_timeout": 1, "close_timeout": 1, "lifetime": 1,
+		"idle_timeout": 1, "close_timeout": 1, "lifetime": 1, "client_stalled": 1,
 		"eof": 0, "reset": 0, "shutdown": 0, "timeout": 0, "not_allowed": 0, "": 0,
 	} {
 		m := newMetrics(t, "g")

@@ -142,7 +142,8 @@ func (r *Recorder) Opened(identity string) { r.note(event{kind: opened, text: id
 
 // Closed records that a connection which [Recorder.Accepted] announced is gone,
 // after the given lifetime, for the given reason. The reasons idle_timeout,
-// close_timeout and lifetime are those of a deadline and count as conn.timeout.
+// close_timeout, lifetime and client_stalled are those of a deadline and count as
+// conn.timeout.
 func (r *Recorder) Closed(lifetime time.Duration, reason string) {
 	r.note(event{kind: closed, took: lifetime, text: reason})
 }

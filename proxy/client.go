@@ -69,10 +69,15 @@ func (c *Client) Write(p []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	c.conn.touch(&c.conn.down)
+	c.conn.patience.begin(c.conn)
 	n, err := c.conn.client.write(p)
+	c.conn.patience.end()
 	c.conn.touch(&c.conn.down)
 	c.conn.down.moved.Add(int64(n))
-	c.remark(err)
+	if err != nil {
+		c.remark(err)
+		err = c.conn.stalled(err)
+	}
 	return n, err
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -27,7 +28,7 @@ func TestHandledStreamsThatWaitHaveNoBuffers(t *testing.T) { //nolint:tparallel 
 			certs := newPKI(t)
 			front, back := listenTCP(t), listenTCP(t)
 			server := &Server{}
-			dial := func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", back.Addr().String()) }
+			dial := dialerTo(back)
 			if test.secureTargets {
 				dial = TLSDialer(dial, certs.clientConfig(), nil)
 			}
@@ -113,6 +114,64 @@ func TestHandledStreamsThatWaitHaveNoBuffers(t *testing.T) { //nolint:tparallel 
 			if left := len(server.reached); left > 0 {
 				t.Errorf("%d targets are kept", left)
 			}
+		})
+	}
+}
+
+func TestClientsThatTakeNothingAreCut(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		limit time.Duration
+		pause time.Duration // between two reads of the client; 0: there are none
+		cut   bool
+	}{
+		{"one that reads nothing", time.Minute, 0, true},
+		{"one that is slow", time.Minute, 50 * time.Second, false},
+		{"one that is too slow", time.Minute, 70 * time.Second, true},
+		{"without a bound", 0, 24 * time.Hour, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				const pieces, size = 5, 4 << 10 // each as large as the buffer on the way
+				failed := make(chan error, 1)
+				var cut time.Time
+				r := start(t, &Server{Handle: func(_ context.Context, client *Client) {
+					client.BoundWrites(test.limit)
+					time.Sleep(time.Hour) // while nothing is written there is no bound
+					var err error
+					for n := 0; n < pieces && err == nil; n++ {
+						_, err = client.Write(make([]byte, size))
+					}
+					cut = time.Now()
+					failed <- err
+				}}, nil)
+				c := dialFront(t, r)
+				time.Sleep(time.Hour)
+				began := time.Now()
+				for n := 0; test.pause > 0 && n < pieces; n++ {
+					time.Sleep(test.pause)
+					_, _ = io.ReadFull(c, make([]byte, size))
+				}
+				err := <-failed
+				named, ok := errors.AsType[reasoned](err)
+				if ok != test.cut || ok && named.Reason() != "client_stalled" {
+					t.Errorf("the handler was told %v", err)
+				}
+				if after := cut.Sub(began); test.cut && after != test.limit {
+					t.Errorf("cut after %v, want %v", after, test.limit)
+				}
+				_ = c.Close()
+				stopAll(t, r)
+				want := "closed eof"
+				if test.cut {
+					want = "closed client_stalled"
+				}
+				if got := r.journal.all(); got[len(got)-1] != want {
+					t.Errorf("told of %q, want %s", got, want)
+				}
+			})
 		})
 	}
 }

@@ -37,7 +37,7 @@ func (c *conn) checkIdle() {
 	left := c.server.IdleTimeout - (time.Since(c.accepted) - last)
 	if left <= 0 {
 		// Both are looked at each time, so that what each remembers is of one age.
-		up, down := c.target != nil && draining(&c.up, c.target), draining(&c.down, c.client)
+		up, down := c.target != nil && draining(&c.up.unsent, c.target), draining(&c.down.unsent, c.client)
 		if up || down {
 			left = c.server.IdleTimeout
 		}
@@ -49,12 +49,12 @@ func (c *conn) checkIdle() {
 	c.cutLocked(reasonIdleTimeout)
 }
 
-// draining reports whether bytes that were written have left for the receiving side since the idle clock last looked. A write
-// returns when all of it is in the socket's send buffer, and the system lets the next one go on only when much of that buffer
-// is free again: to a slow reader that may take long, with bytes flowing all the while.
-func draining(flow *direction, to *side) bool {
+// draining reports whether bytes that were written have left for the receiving side since a clock last looked, which keeps how
+// many were unsent then. A write returns when all of it is in the socket's send buffer, and the system lets the next one go on
+// only when much of that buffer is free again: to a slow reader that may take long, with bytes flowing all the while.
+func draining(before *int, to *side) bool {
 	unsent, known := unsentBytes(to.socket)
-	progress := known && unsent != flow.unsent
-	flow.unsent = unsent
+	progress := known && unsent != *before
+	*before = unsent
 	return progress
 }

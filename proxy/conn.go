@@ -32,6 +32,7 @@ type conn struct {
 	upgrades Upgrade    // what is said beside TLS; nothing, if Server.Upgrade is nil
 
 	up, down direction // client to target, target to client
+	patience patience  // with the client; of a connection that is handled
 
 	mu       sync.Mutex
 	state    State  // how far it has come, until the target is connected
@@ -370,7 +371,7 @@ func (c *conn) closeBoth() {
 		return
 	}
 	c.finished = true
-	for _, timer := range []*time.Timer{c.idle, c.lifetime, c.closing} {
+	for _, timer := range []*time.Timer{c.idle, c.lifetime, c.closing, c.patience.timer} {
 		if timer != nil {
 			timer.Stop()
 		}

@@ -102,12 +102,23 @@ func TestIdleTimeoutSparesASlowReader(t *testing.T) {
 		closeWrite(target)
 		sending <- err
 	}()
-	// As slow as to take several idle time-outs for each time that the writer is let go on.
+	wantReadSlowly(t, client, len(sent), idle)
+	if err := <-sending; err != nil {
+		t.Error(err)
+	}
+	closeAll(client, target)
+	r.stop(t)
+}
+
+// wantReadSlowly reads all that comes, as slowly at first as to take several time-outs for each time that the kernel lets the
+// writer go on.
+func wantReadSlowly(t *testing.T, client net.Conn, want int, timeout time.Duration) {
+	t.Helper()
 	var got int
 	buf := make([]byte, 16<<10)
-	pace := time.NewTicker(idle / 30)
+	pace := time.NewTicker(timeout / 30)
 	defer pace.Stop()
-	for began := time.Now(); time.Since(began) < 4*idle; <-pace.C {
+	for began := time.Now(); time.Since(began) < 4*timeout; <-pace.C {
 		n, err := client.Read(buf)
 		if err != nil {
 			t.Fatalf("cut off after %d bytes and %v: %v", got, time.Since(began), err)
@@ -115,12 +126,30 @@ func TestIdleTimeoutSparesASlowReader(t *testing.T) {
 		got += n
 	}
 	rest, err := io.ReadAll(client)
-	if err != nil || got+len(rest) != len(sent) {
-		t.Errorf("got %d of %d bytes, %v", got+len(rest), len(sent), err)
+	if err != nil || got+len(rest) != want {
+		t.Errorf("got %d of %d bytes, %v", got+len(rest), want, err)
 	}
-	if err := <-sending; err != nil {
+}
+
+// So it is with the time that a handler gives a client for taking what it is sent.
+func TestBoundedWritesSpareASlowReader(t *testing.T) {
+	t.Parallel()
+	const limit = time.Second
+	sent := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
+	wrote := make(chan error, 1)
+	r := startKernel(t, "tcp", &Server{Handle: func(_ context.Context, client *Client) {
+		client.BoundWrites(limit)
+		_, err := client.Write(sent)
+		wrote <- err
+	}})
+	client, err := net.Dial("tcp", r.front.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantReadSlowly(t, client, len(sent), limit)
+	if err := <-wrote; err != nil {
 		t.Error(err)
 	}
-	closeAll(client, target)
+	closeAll(client)
 	r.stop(t)
 }

@@ -34,6 +34,7 @@ const (
 	reasonIdleTimeout   = "idle_timeout"    // Server.IdleTimeout
 	reasonLifetime      = "lifetime"        // Server.MaxLifetime
 	reasonCloseTimeout  = "close_timeout"   // Server.CloseTimeout
+	reasonStalled       = "client_stalled"  // Client.BoundWrites
 	reasonShutdown      = "shutdown"        // Shutdown ran out of time, or found a handshake or dial in progress
 
 	// End of a connection that came for its handshake alone; it is neither forwarded nor a failure.
@@ -112,7 +113,7 @@ func Failures() map[string][]string {
 // can add others.
 func Ends() []string {
 	all := []string{
-		reasonEOF, reasonNoCloseNotify, reasonIdleTimeout, reasonLifetime, reasonCloseTimeout, reasonShutdown, reasonChallenge,
+		reasonEOF, reasonNoCloseNotify, reasonIdleTimeout, reasonLifetime, reasonCloseTimeout, reasonStalled, reasonShutdown, reasonChallenge,
 	}
 	for _, reason := range sidedEnds {
 		all = append(all, "client_"+reason, "target_"+reason)

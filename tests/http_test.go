@@ -197,6 +197,83 @@ func TestTargetsThatFailAreAnsweredFor(t *testing.T) {
 	}
 }
 
+// TestClientsThatDoNotReadTheirAnswersAreCut, be it a long one or many short ones; while a stream in which nothing happens for
+// as long goes on, and so does a WebSocket that nobody reads.
+func TestClientsThatDoNotReadTheirAnswersAreCut(t *testing.T) {
+	t.Parallel()
+	const size = 32 << 20 // more than sockets take
+	cut := make(chan struct{})
+	target := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/long":
+			_, _ = w.Write(make([]byte, size))
+		case "/short":
+			_, _ = w.Write(make([]byte, 3<<10)) // which goes out when all is said
+		case "/socket":
+			c, err := websocket.Accept(w, r, nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = c.Write(r.Context(), websocket.MessageBinary, make([]byte, size))
+			_ = c.CloseNow()
+		case "/events":
+			_, _ = io.WriteString(w, "first\n")
+			_ = http.NewResponseController(w).Flush()
+			<-cut
+			_, _ = io.WriteString(w, "second\n")
+		}
+	})
+	listen := reserve(t)
+	sidecar := start(t, "server", "--protocol", "http", "--disable-tls", "--listen", listen, "--target", target, "--http-read-timeout", "300ms")
+	sidecar.waitLine(t, "listening")
+
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	socket, _, err := websocket.Dial(ctx, "ws://"+listen+"/socket", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = socket.CloseNow() }()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+listen+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := new(http.Client).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = events.Body.Close() }()
+	lines := bufio.NewReader(events.Body)
+	if line, err := lines.ReadString('\n'); line != "first\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+
+	long := dial(t, "tcp", listen)
+	if _, err := io.WriteString(long, "GET /long HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	sidecar.waitLine(t, "msg=request", "path=/long", "reason=client_stalled")
+	sidecar.waitLine(t, "closed pipe", "reason=client_stalled")
+	short := dial(t, "tcp", listen)
+	if err := short.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	for err == nil { // until nobody is there any more
+		_, err = io.WriteString(short, strings.Repeat("GET /short HTTP/1.1\r\nHost: a\r\n\r\n", 1000))
+	}
+	sidecar.waitLine(t, "closed pipe", "remote="+short.LocalAddr().String(), "reason=client_stalled")
+
+	close(cut)
+	if line, err := lines.ReadString('\n'); line != "second\n" {
+		t.Errorf("%q, %v", line, err)
+	}
+	socket.SetReadLimit(-1)
+	if _, got, err := socket.Read(ctx); len(got) != size || err != nil {
+		t.Errorf("%d bytes of %d, %v", len(got), size, err)
+	}
+}
+
 // TestWebSocketWithCurl has curl see the frames of a WebSocket as they come.
 func TestWebSocketWithCurl(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package webproxy
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -37,6 +38,8 @@ type conn struct {
 	over    chan struct{}        // closed when it is over
 	accept  chan struct{}        // closed when no more is to be accepted of it
 	deaf    atomic.Bool          // what comes is no request any more
+	sent    atomic.Int64         // bytes to the client
+	stalled atomic.Bool          // which took nothing of them for too long
 
 	mu      sync.Mutex
 	http2   *http.Server // its own, if it speaks that
@@ -113,6 +116,24 @@ func (c *conn) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	return c.Conn.Read(p)
+}
+
+// boundWrites has the connection end when the client takes nothing of what it is sent for so long, if that is to be had; zero is
+// no bound.
+func (c *conn) boundWrites(limit time.Duration) {
+	if client, ok := c.Conn.(interface{ BoundWrites(time.Duration) }); ok {
+		client.BoundWrites(limit)
+	}
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.sent.Add(int64(n))
+	if err != nil {
+		named, ok := errors.AsType[reasoned](err)
+		c.stalled.Store(ok && named.Reason() == reasonClientStalled)
+	}
+	return n, err
 }
 
 // CloseWrite ends the writing.

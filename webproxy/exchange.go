@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -43,8 +44,9 @@ type exchange struct {
 
 	request *http.Request
 	conn    *conn
-	body    *body // of the request; nil if it has none
-	link    *link // to the target; nil if it cannot leave HTTP
+	body    *body       // of the request; nil if it has none
+	link    *link       // to the target; nil if it cannot leave HTTP
+	stalled atomic.Bool // its client takes nothing of it
 }
 
 // answer is the way back to a client. It takes note of what is sent.

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -32,7 +33,10 @@ func (p *Proxy) forward(a *answer, e *exchange) {
 		upgrade = upgradeOf(e.request.Header)
 	}
 	if e.body != nil && !isGRPC(e.request) {
-		e.body.stall.start(p.ResponseTimeout, func() { cancel(errStalled) })
+		e.body.stall.start(p.ResponseTimeout, func() bool {
+			cancel(errStalled)
+			return true
+		})
 	}
 	out := p.outbound(ctx, e, t.scheme, upgrade)
 	transport := t.requests
@@ -190,37 +194,76 @@ func (p *Proxy) reply(ctx context.Context, a *answer, e *exchange, response *htt
 func (p *Proxy) copy(ctx context.Context, a *answer, e *exchange, control *http.ResponseController, response *http.Response) error {
 	buffer := p.buffers.take()
 	defer p.buffers.give(buffer)
+	var stall stall
+	e.boundStream(&stall, p.ReadTimeout, control)
+	defer stall.end()
 	for {
 		n, err := response.Body.Read(buffer[:])
 		if n > 0 {
-			if _, failed := a.Write(buffer[:n]); failed != nil {
-				e.Reason, e.Err = reasonClientGone, failed
-				return failed
+			stall.resume()
+			_, failed := a.Write(buffer[:n])
+			if failed == nil && err == nil { // what is complete goes out by itself
+				failed = control.Flush()
 			}
-			if err == nil { // what is complete goes out by itself
-				_ = control.Flush()
+			stall.pause()
+			if failed != nil {
+				e.notTaken(failed)
+				return failed
 			}
 		}
 		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
-			e.Reason, e.Err = reasonBroken, err
 			if e.request.Context().Err() != nil || errors.Is(context.Cause(ctx), errGone) {
-				e.Reason = reasonClientGone
+				e.notTaken(err)
+			} else {
+				e.Reason, e.Err = reasonBroken, err
 			}
 			return err
 		}
 	}
 }
 
+// moving is how many bytes have to go to the client of HTTP/2, within Proxy.ReadTimeout, for the connection to move: more than the
+// answers to pings and the like.
+const moving = 16 << 10
+
+// boundStream has the stream of an answer reset when its client gives it no room for so long, with nothing else moving that it
+// would have to wait for. That the connection itself is stuck is the tunnel's to find out, see conn.boundWrites, and so is all
+// of HTTP/1. Streams of gRPC may wait for long.
+func (e *exchange) boundStream(s *stall, limit time.Duration, control *http.ResponseController) {
+	if e.request.ProtoMajor == 1 || isGRPC(e.request) {
+		return
+	}
+	before := e.conn.sent.Load()
+	s.start(limit, func() bool {
+		now := e.conn.sent.Load()
+		moved := now-before >= moving
+		if before = now; moved {
+			return false
+		}
+		e.stalled.Store(true)
+		_ = control.SetWriteDeadline(time.Unix(1, 0))
+		return true
+	})
+}
+
+// notTaken notes that the client has not taken the whole of an answer.
+func (e *exchange) notTaken(err error) {
+	e.Reason, e.Err = reasonClientGone, err
+	if e.stalled.Load() || e.conn.stalled.Load() {
+		e.Reason, e.Err = reasonClientStalled, errUntaken
+	}
+}
+
 // breakOff ends an answer that cannot be completed, so that the client does not take it for complete.
 func (e *exchange) breakOff() {
 	if e.request.ProtoMajor == 1 {
-		if e.Reason == reasonClientGone {
-			e.conn.drop()
-		} else {
+		if e.Reason == reasonBroken {
 			e.conn.abort()
+		} else {
+			e.conn.drop()
 		}
 	}
 	panic(http.ErrAbortHandler) // which Go's server is told by, and recovers from

@@ -845,9 +845,7 @@ func TestAResetDuringAnEarlyAnswer(t *testing.T) {
 	})
 }
 
-// TestAClientThatGoesAwayIsMissed has one wait for leave to send its body, which the target does not want; nor does that come to
-// the end of its answer.
-// Whether it is a read or a write that finds it out.
+// TestAClientThatGoesAwayDuringAnAnswerIsNotTheTargetsFault, whether it is a read or a write that finds it out.
 func TestAClientThatGoesAwayDuringAnAnswerIsNotTheTargetsFault(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -885,6 +883,8 @@ func TestAClientThatGoesAwayDuringAnAnswerIsNotTheTargetsFault(t *testing.T) {
 	}
 }
 
+// TestAClientThatGoesAwayIsMissed has one wait for leave to send its body, which the target does not want; nor does that come to
+// the end of its answer.
 func TestAClientThatGoesAwayIsMissed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

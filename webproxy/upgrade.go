@@ -59,6 +59,7 @@ func (p *Proxy) upgrade(a *answer, e *exchange, response *http.Response, wanted 
 		return
 	}
 	defer func() { _ = client.Close() }()
+	e.conn.boundWrites(0)
 	e.Code = http.StatusSwitchingProtocols
 	removeHopByHop(response.Header)
 	response.Header["Connection"], response.Header["Upgrade"] = []string{"Upgrade"}, []string{wanted}

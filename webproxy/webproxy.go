@@ -57,8 +57,9 @@ type Proxy struct {
 	// HeaderTimeout bounds the reading of a request's header, once its first byte has come. Zero is no bound.
 	HeaderTimeout time.Duration
 
-	// ReadTimeout bounds the wait for more of a request's body. Zero is no bound. It does not go for gRPC, whose streams
-	// may be silent for long and have deadlines of their own.
+	// ReadTimeout bounds the wait for a client: for more of a request's body, and for it to take more of an answer. For the
+	// latter it may be twice as long. Zero is no bound. It does not go for gRPC, whose streams may be silent for long and have
+	// deadlines of their own, unless nothing at all can be sent to the client; nor for connections that were upgraded.
 	ReadTimeout time.Duration
 
 	// IdleTimeout closes the connection of a client that has no request in hand for so long. Zero is never.
@@ -133,6 +134,7 @@ func (p *Proxy) Handle(ctx context.Context, client net.Conn) {
 	p.requests.Add(1)
 	defer p.requests.Done()
 	c := newConn(client)
+	c.boundWrites(p.ReadTimeout)
 	defer context.AfterFunc(ctx, c.drain)()
 	defer context.AfterFunc(p.ctx, func() { _ = c.Close() })()
 	server := p.http1
