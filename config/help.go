@@ -68,9 +68,16 @@ func topicHelp(topic string) string {
 		writeCommands(&b, topic)
 	}
 	b.WriteString("\n")
-	writeParagraph(&b, "The flags of a command: "+strings.TrimSpace("sallyport "+topic)+" COMMAND --help.")
+	text := "The flags of a command: " + strings.TrimSpace("sallyport "+topic) + " COMMAND --help."
+	if topic == "" {
+		text += " " + furtherReading
+	}
+	writeParagraph(&b, text)
 	return b.String()
 }
+
+// furtherReading says where there is more to read.
+const furtherReading = "The guides begin with README.md, in the source, in archives, and below /usr/share/doc/sallyport in packages."
 
 // generalFlags are those that ask for something to read.
 var generalFlags = []struct{ name, help string }{

@@ -210,7 +210,7 @@ func TestVersion(t *testing.T) {
 func TestManualPage(t *testing.T) {
 	t.Parallel()
 	page := helpOf(t, "--help-man")
-	for _, want := range []string{".TH SALLYPORT 1", ".SH SYNOPSIS", ".SS certs issue", ".PP\n.B Timeouts and limits\n.TP\n", `.B \-\-allow\-cn=CN`, "sallyport v1.2.3"} {
+	for _, want := range []string{".TH SALLYPORT 1", ".SH SYNOPSIS", ".SS certs issue", ".SH SEE ALSO\nThe guides begin with README.md", ".PP\n.B Timeouts and limits\n.TP\n", `.B \-\-allow\-cn=CN`, "sallyport v1.2.3"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page has no %q", want)
 		}

@@ -29,6 +29,7 @@ func manPage(out io.Writer, version string) error {
 	writeManRow(&b, "1", "a failure while starting or running, or a drain that took too long; sallyport status: not all is well")
 	writeManRow(&b, "2", "unusable flags or environment; sallyport check: it would not start")
 	writeManRow(&b, "3", "sallyport status: the status port cannot be reached")
+	fmt.Fprintf(&b, ".SH SEE ALSO\n%s\n", roff(furtherReading))
 	return printed(out, b.String())
 }
 
