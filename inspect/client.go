@@ -63,7 +63,7 @@ func New(o Options) (*Client, error) {
 			return nil, err
 		}
 	}
-	c.base = scheme + "://" + host
+	c.base = (&url.URL{Scheme: scheme, Host: host}).String() // the zone of an IPv6 address is written in a way of its own there (RFC 6874)
 	c.http = &http.Client{
 		Transport: transport,
 		// Whoever is asked answers; the token is for nobody else.
@@ -119,7 +119,7 @@ func token(o Options) (string, error) {
 func trust(o Options) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: o.ServerName}
 	if host, _, err := net.SplitHostPort(o.Address); o.ServerName == "" && err == nil {
-		config.ServerName = host
+		config.ServerName, _, _ = strings.Cut(host, "%") // certificates know no zones
 		if isUnspecified(host) {
 			config.ServerName = "localhost"
 		}

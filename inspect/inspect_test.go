@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -418,5 +420,42 @@ func TestStop(t *testing.T) {
 	_, err := client(t, server, Options{}).Stop(t.Context(), io.Discard)
 	if !errors.As(err, new(*UnreachableError)) || !strings.Contains(err.Error(), "--enable-shutdown") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestAddressesMayHaveAZone, as those that are link-local need one.
+func TestAddressesMayHaveAZone(t *testing.T) {
+	t.Parallel()
+	all, err := net.Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	loopback := slices.IndexFunc(all, func(i net.Interface) bool { return i.Flags&net.FlagLoopback != 0 })
+	for _, secure := range []bool{false, true} {
+		server := httptest.NewUnstartedServer(documents(t))
+		if server.Listener, err = net.Listen("tcp", "[::1]:0"); err != nil {
+			t.Fatal(err)
+		}
+		o := Options{Network: "tcp", TLS: secure, Timeout: 10 * time.Second}
+		if secure {
+			server.StartTLS()
+			o.CAFile = filepath.Join(t.TempDir(), "ca.pem")
+			ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+			if err := os.WriteFile(o.CAFile, ca, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			server.Start()
+		}
+		t.Cleanup(server.Close)
+		o.Address = strings.Replace(server.Listener.Addr().String(), "]", "%"+all[loopback].Name+"]", 1)
+		c, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Show(t.Context(), io.Discard); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -122,9 +122,6 @@ func (d *syslogd) stop() {
 	d.reading.Wait()
 }
 
-// Close, of both, is stop.
-func (d *syslogd) Close() error { d.stop(); return nil }
-
 // next waits for n lines.
 func (d *syslogd) next(t *testing.T, n int) []string {
 	t.Helper()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"time"
 
 	"sallyport/auth"
@@ -90,14 +91,14 @@ var errNoIdentity = errors.New("no tunnel with a certificate has been started ye
 
 // url says where the status port is, as curl takes it for TCP.
 func (p *port) url() string {
-	at := found(p.address, p.listener)
+	at := url.URL{Scheme: "http", Host: found(p.address, p.listener)}
 	switch {
 	case p.listener.Addr().Network() != "tcp":
-		return at
+		return at.Host
 	case p.tls:
-		return "https://" + at
+		at.Scheme = "https"
 	}
-	return "http://" + at
+	return at.String()
 }
 
 // serve blocks until close, or until the listener gives up; the latter is an error.

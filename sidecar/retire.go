@@ -151,9 +151,12 @@ func (f *fleet) openConnections() int64 {
 
 // accepting asks every tunnel whether it accepts connections, and returns which one has not answered when the context ends.
 func (f *fleet) accepting(ctx context.Context) error {
-	for _, t := range f.tunnels() {
-		if err := t.server.Ping(ctx); err != nil {
-			return t.config.Origin.Locate(fmt.Errorf("--listen %s: what accepts connections is stuck: %w", t.config.Listen, err))
+	for _, m := range f.members() {
+		if m.tunnel == nil || m.removed {
+			continue
+		}
+		if err := m.tunnel.server.Ping(ctx); err != nil {
+			return m.locate(fmt.Errorf("--listen %s: what accepts connections is stuck: %w", m.config.Listen, err))
 		}
 	}
 	return nil
