@@ -2,7 +2,9 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -36,3 +38,23 @@ func parseIdentityName(text string) (string, error) {
 }
 
 const nameRunes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+
+func parseDays(text string) (time.Duration, error) {
+	const most = 36500 // a century; a Duration could hold some more
+	days, err := strconv.Atoi(text)
+	if err != nil || days < 1 || days > most {
+		return 0, fmt.Errorf("not a number of days; use 1 to %d", most)
+	}
+	return time.Duration(days) * 24 * time.Hour, nil
+}
+
+// parseIssuedName reads a DNS name that a certificate is to be for.
+func parseIssuedName(text string) (string, error) {
+	if text == "" {
+		return "", errEmpty
+	}
+	if _, err := netip.ParseAddr(text); err == nil {
+		return "", errors.New("an IP address, which is no DNS name; it goes with --ip")
+	}
+	return parseNamePattern(text)
+}

@@ -112,3 +112,11 @@ func parseHeaderBytes(text string) (int, error) {
 	}
 	return int(value), err
 }
+
+func parseProtocol(text string) (Protocol, error) {
+	switch p := Protocol(text); p {
+	case TCP, HTTP:
+		return p, nil
+	}
+	return "", errors.New("unknown protocol; use tcp or http")
+}

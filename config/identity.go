@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"time"
 )
 
 // Identity is where certificate chain and private key come from: Keystore; Cert
@@ -26,23 +25,6 @@ type PKCS11 struct {
 	Module     string // the PKCS#11 library
 	TokenLabel string
 	PIN        Secret
-}
-
-// WorkloadAPI is the SPIFFE Workload API, which brings the trust too.
-type WorkloadAPI struct {
-	Use     bool
-	Address string        // URI of its socket
-	Timeout time.Duration // how long to wait for it at start; 0: for ever
-}
-
-// ACME is a certificate that an ACME CA (RFC 8555) issues, where Name is set.
-// Its terms of service have been agreed to.
-type ACME struct {
-	Name               string        // DNS name
-	Email              string        // of the account
-	CA                 string        // URL of its directory; "": Let's Encrypt's
-	RenewCheckInterval time.Duration // 0: as the library has it
-	ALPNPort           int           // where connections to port 443 end up; 0: where --listen is
 }
 
 // AutoTLS is a CA and an identity of its own making.
@@ -148,36 +130,6 @@ func (d *draft) checkIdentity() error {
 	return nil
 }
 
-// settleWorkloadAPI has an address stand for the wish to use it. The variable
-// that the specification has for the address does not go against an identity
-// that was asked for: an agent's operator may set it for everybody on a machine.
-func (d *draft) settleWorkloadAPI() {
-	api := &d.tunnel.Identity.WorkloadAPI
-	source := d.from["use-workload-api-addr"]
-	if _, said := d.from["use-workload-api"]; !said && api.Address != "" {
-		ambient := source == workloadAPIVariable
-		api.Use = !ambient || d.tunnel.Identity.IsZero() && !d.tunnel.SendsNoCertificate()
-		d.from["use-workload-api"] = source
-	}
-	if !api.Use {
-		*api = WorkloadAPI{}
-		return
-	}
-	api.Timeout = d.workloadAPITimeout
-}
-
-// setAmbient has a tunnel of a file that wants the Workload API find it where the
-// variable of the specification says, as every program does. Other variables are
-// not asked: they would be for all tunnels.
-func (d *draft) setAmbient(env func(string) (string, bool)) error {
-	const setting = "use-workload-api-addr"
-	at, _ := env(workloadAPIVariable)
-	if api := &d.tunnel.Identity.WorkloadAPI; !api.Use || api.Address != "" || at == "" {
-		return nil
-	}
-	return d.set(findSetting(setting, inTunnel), workloadAPIVariable, at)
-}
-
 // checkParts wants that the flags of an identity come together.
 func (d *draft) checkParts() error {
 	id := &d.tunnel.Identity
@@ -202,31 +154,4 @@ func (d *draft) checkParts() error {
 		return missing("use-workload-api", "an address: --use-workload-api-addr, or "+workloadAPIVariable+" in the environment")
 	}
 	return d.checkACME()
-}
-
-func (d *draft) checkACME() error {
-	acme := &d.tunnel.Identity.ACME
-	if acme.Name == "" {
-		flags := []string{"email", "agree-to-tos", "ca", "testca", "renew-check-interval", "alt-tls-alpn-port"}
-		for _, flag := range flags {
-			if source, given := d.from["auto-acme-"+flag]; given && (flag != "agree-to-tos" || d.acmeAgreed) {
-				return fmt.Errorf("%s: needs --auto-acme-cert, the name to get a certificate for", source)
-			}
-		}
-		return nil
-	}
-	var lacks []string
-	if acme.Email == "" {
-		lacks = append(lacks, "--auto-acme-email")
-	}
-	if !d.acmeAgreed {
-		lacks = append(lacks, "--auto-acme-agree-to-tos")
-	}
-	if len(lacks) > 0 {
-		return fmt.Errorf("%s: needs %s too", d.name("auto-acme-cert"), strings.Join(lacks, " and "))
-	}
-	if d.acmeTestCA != "" {
-		acme.CA = d.acmeTestCA
-	}
-	return nil
 }

@@ -54,29 +54,6 @@ func (s *Sidecar) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// Status is the status port. The zero value is none.
-type Status struct {
-	Listen   socket.Address
-	TLS      bool // serve HTTPS with the identity of the first tunnel that has one, if Listen turns out to be TCP; else plain HTTP
-	Pprof    bool // serve /debug/pprof/
-	Shutdown bool // serve /_shutdown
-
-	TokenFile string // file with the token that clients must send, but to /, /livez and /readyz; "": none is asked for
-	ClientCA  string // file with the CAs that clients' certificates must chain to; only with TLS; "": none is asked for
-}
-
-// LogValue is the status port for the log.
-func (s Status) LogValue() slog.Value {
-	return slog.GroupValue(
-		slog.String("listen", s.Listen.String()),
-		slog.Bool("tls", s.TLS),
-		slog.Bool("pprof", s.Pprof),
-		slog.Bool("shutdown", s.Shutdown),
-		slog.String("token_file", s.TokenFile),
-		slog.String("client_ca", s.ClientCA),
-	)
-}
-
 // Metrics says under what names is measured, and where that is sent beside being shown at the status port.
 type Metrics struct {
 	Prefix        string         // first part of the Ghostunnel-compatible names, without the dot
@@ -100,45 +77,4 @@ func (m Metrics) LogValue() slog.Value {
 		attrs = append(attrs, slog.String("url", m.URL.Scheme+"://"+m.URL.Host)) // the rest may be what lets one in there
 	}
 	return slog.GroupValue(attrs...)
-}
-
-// LogFormat is how log lines are written.
-type LogFormat string
-
-// The formats of a log line.
-const (
-	LogText LogFormat = "text" // slog.TextHandler's key=value
-	LogJSON LogFormat = "json" // slog.JSONHandler's objects
-)
-
-// Log says what is logged, and how: to standard output, or to the system's log.
-type Log struct {
-	Format LogFormat
-	Level  slog.Level
-	Quiet  Quiet
-	Sample int  // one in so many connections is logged when it opens and closes
-	Syslog bool // to the system's log
-
-	// JournalStream is what systemd says that standard output, or standard
-	// error, is if it leads to the journal: "DEVICE:INODE" (systemd.exec(5)).
-	JournalStream string
-}
-
-// LogValue is the way of logging for the log.
-func (l Log) LogValue() slog.Value {
-	return slog.GroupValue(
-		slog.String("format", string(l.Format)),
-		slog.String("level", l.Level.String()),
-		slog.Any("quiet", l.Quiet),
-		slog.Bool("syslog", l.Syslog),
-		slog.Int("sample", l.Sample),
-	)
-}
-
-// Quiet names the log lines that are left out. The zero value leaves out none.
-type Quiet struct {
-	All             bool // everything
-	Conns           bool // the opening and closing of connections
-	ConnErrors      bool // failures of connections other than handshakes
-	HandshakeErrors bool // failures of TLS handshakes
 }

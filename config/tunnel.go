@@ -1,14 +1,11 @@
 package config
 
 import (
-	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/netip"
 	"net/url"
 	"time"
 
-	"sallyport/auth"
 	"sallyport/socket"
 )
 
@@ -140,53 +137,4 @@ func (t *Tunnel) LogValue() slog.Value {
 		attrs = append(attrs, slog.Any("route."+t.Routes[i].Name, &t.Routes[i]))
 	}
 	return slog.GroupValue(attrs...)
-}
-
-// octal writes permissions as the operator did.
-func octal(mode fs.FileMode) string {
-	if mode == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%#o", mode)
-}
-
-// Access is who is let in beyond holding a certificate that the trust covers,
-// or, with Pins, in place of that. Any match is enough. The zero value names nobody.
-type Access struct {
-	All                 bool // every verified peer; goes with no other
-	CommonNames         []string
-	OrganizationalUnits []string
-	DNSNames            []string
-	URIs                []auth.URIPattern
-	IPs                 []netip.Addr
-	Policy              Policy
-
-	// Pins are the public keys of those who are let in whatever else their
-	// certificates say: chain, dates, names and CRLs do not count. They go with
-	// no other.
-	Pins []auth.Pin
-}
-
-// Policy is a policy in Rego that says who is let in. The zero value is none;
-// otherwise both of its fields are set.
-type Policy struct {
-	Path  string // a bundle, which is a directory or an archive, or a .rego file
-	Query string // the expression that has to be true
-}
-
-// IsZero tells whether a names nobody.
-func (a Access) IsZero() bool {
-	return !a.All && len(a.CommonNames) == 0 && len(a.OrganizationalUnits) == 0 &&
-		len(a.DNSNames) == 0 && len(a.URIs) == 0 && len(a.IPs) == 0 && len(a.Pins) == 0 &&
-		a.Policy == (Policy{})
-}
-
-// TLS holds the choices left to an operator. The zero value is not one that
-// Parse returns: CipherSuites is never empty there.
-type TLS struct {
-	CipherSuites []uint16 // of TLS 1.2, as crypto/tls numbers them; TLS 1.3 has a fixed set
-	MaxVersion   uint16   // as crypto/tls numbers it; 0: the newest
-	Protocols    []string // offered by ALPN, the best first; none: no ALPN
-	Resumption   bool     // sessions may be resumed
-	TicketKeys   string   // server mode: file of the keys that session tickets are sealed with; "": the tunnel's own
 }
