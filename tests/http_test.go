@@ -159,19 +159,23 @@ func TestTargetsThatFailAreAnsweredFor(t *testing.T) {
 	startServer(t, stranger, stranded, closing, "--disable-authentication", "--protocol", "http")
 	for _, test := range []struct {
 		name, target string
-		client       bool // mode
+		client       bool   // mode
+		limit        string // the flag of the one that is waited for
 		code         int
 		reason       string
 	}{
-		{"nobody listens", reserve(t), false, http.StatusBadGateway, "connection_refused"},
-		{"it closes the connection", closing, false, http.StatusBadGateway, "bad_response"},
-		{"it says nothing", silent, false, http.StatusGatewayTimeout, "response_timeout"},
-		{"it never shakes hands", silent, true, http.StatusGatewayTimeout, "timeout"},
-		{"it speaks no TLS", serveHTTP(t, echoHTTP), true, http.StatusBadGateway, "not_tls"},
-		{"its CA is unknown", stranded, true, http.StatusBadGateway, "unknown_ca"},
+		{"nobody listens", reserve(t), false, "", http.StatusBadGateway, "connection_refused"},
+		{"it closes the connection", closing, false, "", http.StatusBadGateway, "bad_response"},
+		{"it says nothing", silent, false, "--http-response-timeout", http.StatusGatewayTimeout, "response_timeout"},
+		{"it never shakes hands", silent, true, "--connect-timeout", http.StatusGatewayTimeout, "timeout"},
+		{"it speaks no TLS", serveHTTP(t, echoHTTP), true, "", http.StatusBadGateway, "not_tls"},
+		{"its CA is unknown", stranded, true, "", http.StatusBadGateway, "unknown_ca"},
 	} {
 		address := reserve(t)
-		flags := []string{"--protocol", "http", "--http-response-timeout", "500ms", "--connect-timeout", "2s"}
+		flags := []string{"--protocol", "http"}
+		if test.limit != "" {
+			flags = append(flags, test.limit, "500ms")
+		}
 		var sidecar *process
 		if test.client {
 			sidecar = startClient(t, p, address, test.target, flags...)

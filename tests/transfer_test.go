@@ -86,8 +86,8 @@ func TestTransferBothWaysAtOnce(t *testing.T) {
 func TestTransferOfManyConnectionsAtOnce(t *testing.T) {
 	t.Parallel()
 	const connections = 500
-	// So many handshakes at once take their time, with the race detector on a machine that has other things to do.
-	tun := newTunnel(t, "tcp", serve(t, "tcp", echo).address, "--connect-timeout", "1m")
+	// How long so many handshakes at once take is up to what else the machine does.
+	tun := newTunnel(t, "tcp", serve(t, "tcp", echo).address, "--connect-timeout", "1h")
 
 	// All are open before the first one sends.
 	conns := make([]net.Conn, connections)
