@@ -174,8 +174,8 @@ func TestRunningOutOfDescriptorsRecovers(t *testing.T) {
 	t.Parallel()
 	const limit = 40
 	p, listen := newPKI(t), reserve(t)
-	server := startLimited(t, limit, append(p.server(t).flags(), "server", "--listen", listen, "--target", serve(t, "tcp", echo).address,
-		"--cacert", p.root, "--allow-all", "--status", "http://"+reserve(t), "--connect-timeout", "1h")...)
+	server := startLimited(t, limit, serverLine(t, p, listen, serve(t, "tcp", echo).address,
+		"--allow-all", "--status", "http://"+reserve(t), "--connect-timeout", "1h")...)
 	config := p.clientConfig(p.client(t))
 	open := connect(t, listen, config)
 	if err := roundTrip(open); err != nil {

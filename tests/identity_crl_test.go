@@ -282,8 +282,7 @@ func TestUnusableListsEndTheStart(t *testing.T) {
 		p.root:                          "no CRL in it",
 		filepath.Join(p.dir, "missing"): "no such file",
 	} {
-		args := []string{"server", "--listen", reserve(t), "--target", "127.0.0.1:1", "--allow-all", "--cacert", p.root, "--crl", path}
-		code, _, stderr := run(t, append(args, p.server(t).flags()...)...)
+		code, _, stderr := run(t, serverLine(t, p, reserve(t), "127.0.0.1:1", "--allow-all", "--crl", path)...)
 		if code != 1 || !containsAll(stderr, []string{"sallyport: --crl " + path + ": ", want}) {
 			t.Errorf("%s: exit code %d, %s", path, code, stderr)
 		}

@@ -79,8 +79,7 @@ func TestSocketFileIsGivenToItsOwner(t *testing.T) {
 	server.stop(t)
 	checkGone(t, path)
 
-	code, _, stderr := run(t, append(p.server(t).flags(), "server", "--listen", "unix:"+path, "--target", "127.0.0.1:1", "--cacert", p.root,
-		"--allow-all", "--listen-owner", "nosuchuser")...)
+	code, _, stderr := run(t, serverLine(t, p, "unix:"+path, "127.0.0.1:1", "--allow-all", "--listen-owner", "nosuchuser")...)
 	if code != 1 || !strings.Contains(stderr, `--listen-owner nosuchuser: no user "nosuchuser"`) || strings.Count(stderr, "\n") != 1 {
 		t.Errorf("exit code %d and %q, want 1 and one line about the user", code, stderr)
 	}
@@ -149,8 +148,7 @@ func TestEveryKindOfAddressIsListenedOnAndDialled(t *testing.T) {
 			if strings.HasPrefix(name, everywhere) {
 				target = "localhost" + between
 			}
-			server := startUnready(t, nil, append(p.server(t).flags(), "server", "--listen", between, "--target", service.address,
-				"--allow-all", "--cacert", p.root, "--status", status)...)
+			server := startUnready(t, nil, serverLine(t, p, between, service.address, "--allow-all", "--status", status)...)
 			server.waitLine(t, "status port listening", "status="+status)
 			client := start(t, append(p.client(t).flags(), "client", "--listen", entry, "--target", target,
 				"--override-server-name", "localhost", "--cacert", p.root)...)
@@ -188,8 +186,7 @@ func TestKeepAliveIsSetOnAllConnections(t *testing.T) {
 		t.Run(test.flag, func(t *testing.T) {
 			t.Parallel()
 			p, listen, status, service := newPKI(t), reserve(t), reserve(t), serve(t, "tcp", echo)
-			server := start(t, append(p.server(t).flags(), "server", "--listen", listen, "--target", service.address, "--allow-all",
-				"--cacert", p.root, "--status", "http://"+status, "--keepalive", test.flag)...)
+			server := start(t, serverLine(t, p, listen, service.address, "--allow-all", "--status", "http://"+status, "--keepalive", test.flag)...)
 			conn := connect(t, listen, p.clientConfig(p.client(t)))
 			if err := roundTrip(conn); err != nil {
 				t.Fatal(err)

@@ -45,10 +45,7 @@ func TestMemoryIsLimitedByTheCgroup(t *testing.T) {
 	const allowed = 300 << 20
 	join := newCgroup(t, allowed)
 	p := newPKI(t)
-	args := append([]string{
-		"-c", `echo $$ >"$0" && exec "$@"`, join,
-		sallyport(t), "server", "--listen", reserve(t), "--target", reserve(t), "--allow-all", "--cacert", p.root,
-	}, p.server(t).flags()...)
+	args := append([]string{"-c", `echo $$ >"$0" && exec "$@"`, join, sallyport(t)}, serverLine(t, p, reserve(t), reserve(t), "--allow-all")...)
 	server := launchSallyport(t, nil, exec.Command("sh", args...))
 	server.waitReady(t)
 	server.waitLine(t, limited, fmt.Sprintf("memory=%d from=cgroup", allowed/10*9))
@@ -57,9 +54,7 @@ func TestMemoryIsLimitedByTheCgroup(t *testing.T) {
 func TestMemoryLimitOfTheOperatorStays(t *testing.T) {
 	t.Parallel()
 	p := newPKI(t)
-	server := startUnready(t, []string{"GOMEMLIMIT=100MiB"}, append([]string{
-		"server", "--listen", reserve(t), "--target", reserve(t), "--allow-all", "--cacert", p.root,
-	}, p.server(t).flags()...)...)
+	server := startUnready(t, []string{"GOMEMLIMIT=100MiB"}, serverLine(t, p, reserve(t), reserve(t), "--allow-all")...)
 	server.waitReady(t)
 	server.waitLine(t, limited, fmt.Sprintf("memory=%d from=GOMEMLIMIT", 100<<20))
 }

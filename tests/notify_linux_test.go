@@ -111,10 +111,8 @@ func (m *manager) status(t *testing.T, parts ...string) {
 // service manager. It has no status port, which would tell that it is ready.
 func managed(t *testing.T, binary string, p *pki, listen string, env []string, args ...string) *process {
 	t.Helper()
-	all := append([]string{
-		"server", "--listen", listen, "--target", serve(t, "tcp", echo).address, "--cacert", p.root, "--allow-all",
-	}, p.server(t).flags()...)
-	return launchSallyport(t, env, exec.Command(binary, append(all, args...)...))
+	all := serverLine(t, p, listen, serve(t, "tcp", echo).address, append([]string{"--allow-all"}, args...)...)
+	return launchSallyport(t, env, exec.Command(binary, all...))
 }
 
 // TestServiceManagerIsToldTheLifeOfTheProcess in the right order: start, reload,

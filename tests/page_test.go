@@ -23,8 +23,8 @@ func TestPage(t *testing.T) {
 	t.Parallel()
 	p, token := newPKI(t), filepath.Join(t.TempDir(), "token")
 	writeFile(t, token, []byte(firstToken))
-	server := start(t, append(p.server(t).flags(), "server", "--listen", reserve(t), "--target", serve(t, "tcp", echo).address,
-		"--cacert", p.root, "--allow-all", "--status", "https://"+reserve(t), "--status-token-file", token)...)
+	server := start(t, serverLine(t, p, reserve(t), serve(t, "tcp", echo).address,
+		"--allow-all", "--status", "https://"+reserve(t), "--status-token-file", token)...)
 	resp, err := server.status.do(t.Context(), http.MethodGet, "/")
 	if err != nil {
 		t.Fatal(err)

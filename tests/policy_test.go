@@ -435,8 +435,7 @@ func TestUnusablePolicyKeepsFromStarting(t *testing.T) {
 			}
 		}
 	}
-	args := append([]string{"check", "server", "--listen", reserve(t), "--target", reserve(t), "--cacert", p.root,
-		"--allow-policy", policyFile(t, forAliceV0), "--allow-query", policyQuery}, p.server(t).flags()...)
+	args := append([]string{"check"}, serverLine(t, p, reserve(t), reserve(t), "--allow-policy", policyFile(t, forAliceV0), "--allow-query", policyQuery)...)
 	if code, stdout, stderr := run(t, args...); code != 0 || !strings.Contains(stdout, "asked for "+policyQuery) {
 		t.Errorf("check of a good one: code %d\n%s%s", code, stdout, stderr)
 	}

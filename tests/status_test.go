@@ -181,8 +181,7 @@ func TestStatusPortCutsRequestsThatNeverEnd(t *testing.T) {
 	target := serve(t, "tcp", echo).address
 	var servers []*process
 	for _, status := range []string{"http://" + plain, "https://" + secure} {
-		servers = append(servers, start(t, append(p.server(t).flags(), "server", "--listen", reserve(t), "--target", target,
-			"--cacert", p.root, "--allow-all", "--enable-pprof", "--status", status)...))
+		servers = append(servers, start(t, serverLine(t, p, reserve(t), target, "--allow-all", "--enable-pprof", "--status", status)...))
 	}
 	before := servers[0].holdings(t)
 	tests := []struct{ name, address, start, more string }{

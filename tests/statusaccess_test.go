@@ -33,8 +33,8 @@ func TestStatusPortAsksForItsToken(t *testing.T) {
 			if transport == "unix" {
 				address = "unix:" + filepath.Join(t.TempDir(), "status")
 			}
-			server := start(t, append(p.server(t).flags(), "server", "--listen", reserve(t), "--target", serve(t, "tcp", echo).address,
-				"--cacert", p.root, "--allow-all", "--status", address, "--status-token-file", file, "--enable-pprof", "--enable-shutdown")...)
+			server := start(t, serverLine(t, p, reserve(t), serve(t, "tcp", echo).address,
+				"--allow-all", "--status", address, "--status-token-file", file, "--enable-pprof", "--enable-shutdown")...)
 
 			paths := map[string]int{
 				"/_status": 200, "/_metrics": 200, "/_metrics/json": 200, "/_metrics/prometheus": 200, "/metrics": 200, "/healthz": 200,
@@ -170,8 +170,8 @@ func TestStatusPortAsksForACertificate(t *testing.T) {
 			p, admins, others := newPKI(t), newPKI(t), newPKI(t)
 			admin := admins.client(t)
 			port := reserve(t)
-			server := startUnready(t, nil, append(p.server(t).flags(), "server", "--listen", reserve(t), "--target", serve(t, "tcp", echo).address,
-				"--cacert", p.root, "--allow-all", "--max-tls-version", name, "--status", port, "--status-client-ca", admins.root)...)
+			server := startUnready(t, nil, serverLine(t, p, reserve(t), serve(t, "tcp", echo).address,
+				"--allow-all", "--max-tls-version", name, "--status", port, "--status-client-ca", admins.root)...)
 			server.waitLine(t, "status port listening")
 			ask := func(identity *files, sessions tls.ClientSessionCache) (code int, resumed bool) {
 				config := p.clientConfig()
@@ -244,8 +244,8 @@ func TestRevokedCertificatesDoNotOpenTheStatusPort(t *testing.T) {
 	good, bad := p.issue(t, "good", devpki.Request{CommonName: "good"}), p.issue(t, "bad", devpki.Request{CommonName: "bad"})
 	issuer.revoke(bad.cert)
 	issuer.publish()
-	server := startUnready(t, nil, append(p.server(t).flags(), "server", "--listen", reserve(t), "--target", serve(t, "tcp", echo).address,
-		"--cacert", p.root, "--allow-all", "--crl", issuer.path, "--status", port, "--status-client-ca", p.root)...)
+	server := startUnready(t, nil, serverLine(t, p, reserve(t), serve(t, "tcp", echo).address,
+		"--allow-all", "--crl", issuer.path, "--status", port, "--status-client-ca", p.root)...)
 	server.waitLine(t, "status port listening")
 	for _, c := range []struct {
 		identity files
@@ -270,8 +270,8 @@ func TestCurlAsksTheStatusPort(t *testing.T) {
 	p, admins, port := newPKI(t), newPKI(t), reserve(t)
 	admin, file := admins.client(t), filepath.Join(p.dir, "token")
 	writeFile(t, file, []byte(firstToken+"\n"))
-	server := startUnready(t, nil, append(p.server(t).flags(), "server", "--listen", reserve(t), "--target", serve(t, "tcp", echo).address,
-		"--cacert", p.root, "--allow-all", "--status", port, "--status-token-file", file, "--status-client-ca", admins.root)...)
+	server := startUnready(t, nil, serverLine(t, p, reserve(t), serve(t, "tcp", echo).address,
+		"--allow-all", "--status", port, "--status-token-file", file, "--status-client-ca", admins.root)...)
 	server.waitLine(t, "status port listening")
 	code := func(flags ...string) string {
 		all := slices.Concat([]string{"--silent", "--noproxy", "*", "--max-time", "60", "--output", os.DevNull, "--write-out", "%{http_code}", "--cacert", p.root}, flags)

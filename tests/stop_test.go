@@ -21,8 +21,7 @@ func TestStopBeginsADrain(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			p, listen, status := newPKI(t), reserve(t), "http://"+reserve(t)
-			server := start(t, append(p.server(t).flags(), "server", "--listen", listen, "--target", serve(t, "tcp", echo).address,
-				"--cacert", p.root, "--allow-all", "--status", status, "--enable-shutdown")...)
+			server := start(t, serverLine(t, p, listen, serve(t, "tcp", echo).address, "--allow-all", "--status", status, "--enable-shutdown")...)
 			open := connect(t, listen, p.clientConfig(p.client(t)))
 			if err := roundTrip(open); err != nil {
 				t.Fatal(err)
@@ -52,8 +51,7 @@ func TestStopBeginsADrain(t *testing.T) {
 func TestStopSaysWhyItCannot(t *testing.T) {
 	t.Parallel()
 	p, status := newPKI(t), reserve(t)
-	start(t, append(p.server(t).flags(), "server", "--listen", reserve(t), "--target", serve(t, "tcp", echo).address,
-		"--cacert", p.root, "--allow-all", "--status", "http://"+status)...)
+	start(t, serverLine(t, p, reserve(t), serve(t, "tcp", echo).address, "--allow-all", "--status", "http://"+status)...)
 	for _, test := range []struct{ address, want string }{
 		{"http://" + status, "without --enable-shutdown"},
 		{status, "write http://" + status},

@@ -35,10 +35,7 @@ func withDev(t *testing.T, dev string, args ...string) *exec.Cmd {
 // directory for its /dev.
 func logServer(t *testing.T, p *pki, dev, listen string, args ...string) *process {
 	t.Helper()
-	all := append([]string{
-		"server", "--listen", listen, "--target", serve(t, "tcp", echo).address, "--cacert", p.root, "--allow-cn", "client",
-		"--status", "http://" + reserve(t), "--syslog",
-	}, p.server(t).flags()...)
+	all := serverLine(t, p, listen, serve(t, "tcp", echo).address, "--allow-cn", "client", "--status", "http://"+reserve(t), "--syslog")
 	return launchSallyport(t, nil, withDev(t, dev, append(all, args...)...))
 }
 
@@ -193,9 +190,7 @@ func TestJournalIsToldSeveritiesAndNoTime(t *testing.T) {
 				stat.Ino++
 			}
 			p := newPKI(t)
-			args := append([]string{
-				"server", "--listen", reserve(t), "--target", "127.0.0.1:1", "--cacert", p.root, "--allow-all", "--status", "http://" + reserve(t),
-			}, p.server(t).flags()...)
+			args := serverLine(t, p, reserve(t), "127.0.0.1:1", "--allow-all", "--status", "http://"+reserve(t))
 			// A shell puts the file in the place of what launch has for standard output.
 			shell := append([]string{"-c", `exec "$0" "$@" >>` + out.Name(), sallyport(t)}, append(args, test.args...)...)
 			server := launchSallyport(t, []string{fmt.Sprintf("JOURNAL_STREAM=%d:%d", stat.Dev, stat.Ino)}, exec.Command("sh", shell...))

@@ -127,8 +127,7 @@ func TestActivatedUNIXSocketTakesHeaders(t *testing.T) {
 	need(t, "systemd-socket-activate")
 	p := newPKI(t)
 	web := handed{"web", filepath.Join(t.TempDir(), "s")}
-	args := append([]string{"server", "--listen", "systemd:web", "--target", serve(t, "tcp", echo).address, "--allow-all",
-		"--cacert", p.root, "--proxy-protocol-in", "unix", "--max-conns-per-ip", "1"}, p.server(t).flags()...)
+	args := serverLine(t, p, "systemd:web", serve(t, "tcp", echo).address, "--allow-all", "--proxy-protocol-in", "unix", "--max-conns-per-ip", "1")
 	process := startActivated(t, []handed{web}, args...)
 	first := dial(t, "unix", web.address)
 	if _, err := io.WriteString(first, header2); err != nil {

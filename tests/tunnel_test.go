@@ -38,12 +38,15 @@ func newTunnel(t *testing.T, network, target string, args ...string) *tunnel {
 // a status port and, beside those, args.
 func startServer(t *testing.T, p *pki, listen, target string, args ...string) *process {
 	t.Helper()
-	all := []string{
-		"server", "--listen", listen, "--target", target,
-		"--cacert", p.root, "--status", "http://" + reserve(t),
-	}
-	all = append(all, p.server(t).flags()...)
-	return start(t, append(all, args...)...)
+	return start(t, serverLine(t, p, listen, target, append([]string{"--status", "http://" + reserve(t)}, args...)...)...)
+}
+
+// serverLine is the command line of server mode with an identity and trust of p
+// and, beside those, args. It says neither who may connect nor how it is watched.
+func serverLine(t *testing.T, p *pki, listen, target string, args ...string) []string {
+	t.Helper()
+	all := append([]string{"server", "--listen", listen, "--target", target, "--cacert", p.root}, p.server(t).flags()...)
+	return append(all, args...)
 }
 
 // startClient is startServer for client mode.
