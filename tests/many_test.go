@@ -110,7 +110,7 @@ func TestReloadsOfTheFileUnderLoad(t *testing.T) {
 	for _, address := range []string{stays, changes, renamed, moves} {
 		l := &load{address: address, config: config}
 		loads = append(loads, l)
-		busy.Go(func() { l.runWithin(ctx, 20*time.Millisecond, 8) })
+		busy.Go(func() { l.run(ctx, 20*time.Millisecond, 8) })
 	}
 	began := time.Now()
 	reloads := 20
@@ -159,30 +159,6 @@ func TestReloadsOfTheFileUnderLoad(t *testing.T) {
 		t.Errorf("%v connections are counted of the tunnel that was replaced, want %d", total, loads[1].started.Load()+1)
 	}
 	m.stop(t)
-}
-
-// runWithin is run for a machine that may be busy: at a time there are no more clients than so many.
-func (l *load) runWithin(ctx context.Context, interval time.Duration, most int) {
-	var clients sync.WaitGroup
-	defer clients.Wait()
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	places := make(chan struct{}, most)
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-		select {
-		case places <- struct{}{}:
-			clients.Go(func() {
-				l.note(l.visit())
-				<-places
-			})
-		default: // when there is a place again
-		}
-	}
 }
 
 // attach connects to a tunnel, to stay.

@@ -52,7 +52,7 @@ func TestAThousandReloadsUnderLoad(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		var busy sync.WaitGroup
-		busy.Go(func() { load.run(ctx, 20*time.Millisecond) })
+		busy.Go(func() { load.run(ctx, 20*time.Millisecond, 16) })
 		busy.Go(func() {
 			if err := rotate(ctx, keystore, keystores[:]); err != nil {
 				t.Error(err)
@@ -174,18 +174,15 @@ type load struct {
 	seen   map[string]bool // common names of the identities met
 }
 
-// atOnce is how many clients of a load there are at a time. On a machine that has
-// other things to do, more and more would wait, until they are turned away for it.
-const atOnce = 16
-
-// run starts a client at each interval, unless there are enough, until ctx ends,
-// and waits for them.
-func (l *load) run(ctx context.Context, interval time.Duration) {
+// run starts a client at each interval, unless there are so many already, until ctx
+// ends, and waits for them. On a machine that has other things to do, ever more would
+// wait otherwise, until they are turned away for it.
+func (l *load) run(ctx context.Context, interval time.Duration, most int) {
 	var clients sync.WaitGroup
 	defer clients.Wait()
-	room := make(chan struct{}, atOnce)
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
+	places := make(chan struct{}, most)
 	for {
 		select {
 		case <-tick.C:
@@ -193,12 +190,12 @@ func (l *load) run(ctx context.Context, interval time.Duration) {
 			return
 		}
 		select {
-		case room <- struct{}{}:
+		case places <- struct{}{}:
 			clients.Go(func() {
 				l.note(l.visit())
-				<-room
+				<-places
 			})
-		default:
+		default: // when there is a place again
 		}
 	}
 }
