@@ -106,9 +106,10 @@ func within(ctx context.Context, left int) (context.Context, context.CancelFunc)
 	return context.WithTimeout(ctx, share)
 }
 
-// isOurs tells whether an error is about this machine, and not about the member.
+// isOurs tells whether an error is about this machine, and would be the same with every member. That it has no address to reach
+// one from, or no port that is free towards it (EADDRNOTAVAIL), says nothing about the others.
 func isOurs(err error) bool {
-	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
 		if errors.Is(err, errno) {
 			return true
 		}

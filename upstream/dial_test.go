@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -12,6 +13,10 @@ import (
 	"testing/synctest"
 	"time"
 )
+
+// errNoSource is how the kernel answers whoever connects to an address of IPv6 where IPv6 is off, as in most containers; and where
+// all ports towards one target are in use.
+var errNoSource = &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EADDRNOTAVAIL)}
 
 func TestFailoverIsWithinTheTimeOfOneDial(t *testing.T) {
 	t.Parallel()
@@ -24,6 +29,7 @@ func TestFailoverIsWithinTheTimeOfOneDial(t *testing.T) {
 		within  time.Duration
 	}{
 		{"members that refuse", 0, errRefused, limit, 0},
+		{"members that this machine has no address to reach from", 0, errNoSource, limit, 0},
 		{"members that swallow packets", time.Hour, nil, limit, 7 * time.Second},
 		{"the same in little time", time.Hour, nil, 300 * time.Millisecond, 250 * time.Millisecond},
 	} {
