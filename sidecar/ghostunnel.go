@@ -25,10 +25,15 @@ func CompareWithGhostunnel(cfg *config.Sidecar, out io.Writer) error {
 		{unconfined(cfg) == "", "sandbox      what is not named by a flag cannot be reached; the directories of the files can be read, so that renewals are found (--disable-landlock runs without)"},
 		{true, "sessions     resumed TLS sessions are judged anew, so a reload that takes trust away counts for them too"},
 		{some(func(t config.Tunnel) bool { return t.Access.Policy != config.Policy{} }), "policy       a function in it that fails refuses, where Ghostunnel goes on with an undefined value"},
+		{
+			some(func(t config.Tunnel) bool { return t.Identity.WorkloadAPI.Use }),
+			"spiffe       of peers of federated trust domains the URI alone counts, for --allow-uri and --verify-uri; names and units count in the tunnel's own trust domain",
+		},
 		{some(func(t config.Tunnel) bool { return t.MaxHandshakes > 0 }), "handshakes   2048 of them at once unless --max-handshakes says otherwise; the rest wait to be accepted"},
 		{status, "status       the same documents with more in them; the port answers until the drain has ended"},
 		{status || !cfg.Metrics.Graphite.IsZero() || cfg.Metrics.URL != nil, "metrics      the same names, and sallyport_* for Prometheus beside them"},
 		{true, "log          lines of key=value with the same words, \"opening pipe\" for one; what reads them by columns has to be changed"},
+		{cfg.Log.Syslog, "syslog       messages are in the format of RFC 5424, which systemd's journal does not take apart; under systemd leave --syslog out"},
 		{true, "exit code    2 for flags that cannot be used, 1 for all other failures"},
 	}
 	if _, err := fmt.Fprintln(out, "beside Ghostunnel"); err != nil {

@@ -15,7 +15,7 @@ func TestComparisonTellsWhatAppliesAlone(t *testing.T) {
 	}{
 		{
 			name: "files", line: tunnel + "--key @/server-key.pem",
-			want: []string{"reload", "sandbox", "handshakes"}, not: []string{"status", "metrics", "policy"},
+			want: []string{"reload", "sandbox", "handshakes"}, not: []string{"status", "metrics", "policy", "spiffe", "syslog"},
 		},
 		{
 			name: "files that nobody watches, without a sandbox", line: tunnel + "--key @/server-key.pem --no-watch-files --disable-landlock",
@@ -28,6 +28,11 @@ func TestComparisonTellsWhatAppliesAlone(t *testing.T) {
 		{
 			name: "a status port and a policy", line: tunnel + "--key @/server-key.pem --status localhost:6060 --allow-policy @/p.rego --allow-query data.a.b",
 			want: []string{"status", "metrics", "policy"},
+		},
+		{
+			name: "the Workload API and syslog",
+			line: "--syslog server --listen localhost:8443 --target localhost:8080 --use-workload-api-addr unix:///agent.sock --allow-cn client",
+			want: []string{"spiffe", "syslog"}, not: []string{"reload"},
 		},
 		{
 			name: "no bound on handshakes", line: tunnel + "--key @/server-key.pem --max-handshakes 0",
