@@ -28,10 +28,10 @@ func hintedTunnels() map[string]*config.Tunnel {
 		"anonymous":    func(c *config.Tunnel) { c.CACert, c.DisableAuthentication = "ca.pem", true },
 	}
 	tunnels := make(map[string]*config.Tunnel)
-	for kind, make := range kinds {
+	for kind, adapt := range kinds {
 		for _, mode := range []config.Mode{config.Server, config.Client} {
 			tunnels[string(mode)+", "+kind] = &config.Tunnel{Mode: mode}
-			make(tunnels[string(mode)+", "+kind])
+			adapt(tunnels[string(mode)+", "+kind])
 		}
 	}
 	return tunnels
