@@ -32,6 +32,22 @@ func environment(pairs ...string) func(string) (string, bool) {
 	}
 }
 
+// logged is a configuration in the log, with its tunnels.
+func logged(s *Sidecar) string {
+	var log strings.Builder
+	to := slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	to.Info("process", "config", s)
+	for i := range s.Tunnels {
+		to.Info("tunnel", "config", &s.Tunnels[i])
+	}
+	return log.String()
+}
+
 // parse is Parse without an environment, of a line with arguments separated by
 // single blanks.
 func parse(line string) (Command, error) {
@@ -500,6 +516,10 @@ func TestEverySettingDoesSomething(t *testing.T) {
 			tt.set(want, tunnel)
 			if diff := cmp.Diff(want, got, byValue); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
+			}
+			unchanged, _ := mustParse(t, strings.Fields(complete))
+			if !cmp.Equal(unchanged, got, byValue) && logged(unchanged) == logged(got) {
+				t.Errorf("the log does not tell of it:\n%s", logged(got))
 			}
 		})
 	}

@@ -126,10 +126,8 @@ func TestSecretsOfAFileAreNotShown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var log strings.Builder
-	slog.New(slog.NewTextHandler(&log, nil)).Info("configuration", "config", command)
-	if strings.Contains(log.String(), secret) {
-		t.Error(log.String())
+	if log := logged(command.(*Sidecar)); strings.Contains(log, secret) {
+		t.Error(log)
 	}
 	for _, key := range []string{
 		"storepass: [" + secret + "]", "storepass: {a: " + secret + "}", "storepass: !!binary " + secret, "storepass: !!int " + secret, "storepass: !" + secret + " a", "storepass: ${" + secret + " ", "storepass: a${" + secret, "storepass: '${" + secret + "-x}'",

@@ -68,24 +68,35 @@ func (i Identity) sources() [][]string {
 	return flags
 }
 
-// LogValue is the identity for the log: where it comes from, and no secret.
+// LogValue is the identity for the log: where it comes from, and of its secrets
+// only whether there are any.
 func (i Identity) LogValue() slog.Value {
+	var attrs []slog.Attr
 	switch {
 	case i.Keystore != "":
-		return slog.GroupValue(slog.String("keystore", i.Keystore))
+		attrs = append(attrs, slog.String("keystore", i.Keystore))
 	case i.PKCS11.Module != "":
-		return slog.GroupValue(slog.String("cert", i.Cert),
+		attrs = append(attrs, slog.String("cert", i.Cert),
 			slog.String("pkcs11_module", i.PKCS11.Module), slog.String("pkcs11_token_label", i.PKCS11.TokenLabel))
 	case i.Cert != "":
-		return slog.GroupValue(slog.String("cert", i.Cert), slog.String("key", i.Key))
+		attrs = append(attrs, slog.String("cert", i.Cert), slog.String("key", i.Key))
 	case i.WorkloadAPI.Use:
-		return slog.GroupValue(slog.String("workload_api", i.WorkloadAPI.Address))
+		attrs = append(attrs, slog.String("workload_api", i.WorkloadAPI.Address), slog.Duration("workload_api_timeout", i.WorkloadAPI.Timeout))
 	case i.ACME.Name != "":
-		return slog.GroupValue(slog.String("acme", i.ACME.Name), slog.String("acme_ca", i.ACME.CA))
+		attrs = append(attrs, slog.String("acme", i.ACME.Name), slog.String("acme_email", i.ACME.Email), slog.String("acme_ca", i.ACME.CA),
+			slog.Duration("acme_renew_check_interval", i.ACME.RenewCheckInterval), slog.Int("acme_alpn_port", i.ACME.ALPNPort))
 	case i.AutoTLS.Use:
-		return slog.GroupValue(slog.Any("auto_tls", i.AutoTLS.Names))
+		attrs = append(attrs, slog.Any("auto_tls", i.AutoTLS.Names))
+	default:
+		return slog.StringValue("none")
 	}
-	return slog.StringValue("none")
+	if i.Password != "" {
+		attrs = append(attrs, slog.Any("storepass", i.Password))
+	}
+	if i.PasswordFile != "" {
+		attrs = append(attrs, slog.String("storepass_file", i.PasswordFile))
+	}
+	return slog.GroupValue(attrs...)
 }
 
 // checkIdentity wants exactly one source of an identity, or, in client mode,

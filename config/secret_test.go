@@ -54,7 +54,7 @@ func TestConfigurationIsLoggedWithoutSecrets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var b bytes.Buffer
-			slog.New(handler(&b)).Info("starting", "config", sidecar)
+			slog.New(handler(&b)).Info("starting", "config", sidecar, "tunnel", &sidecar.Tunnels[0])
 			if strings.Contains(b.String(), password) {
 				t.Errorf("the password is logged: %s", b.String())
 			}
@@ -72,7 +72,7 @@ func TestAnHSMIsLoggedWithoutItsPIN(t *testing.T) {
 	sidecar, _ := mustParse(t, strings.Fields("server --listen :8443 --target localhost:8080 --allow-all "+
 		"--cert c.pem --pkcs11-module hsm.so --pkcs11-token-label token --pkcs11-pin hunter2"))
 	var b bytes.Buffer
-	slog.New(slog.NewTextHandler(&b, nil)).Info("starting", "config", sidecar)
+	slog.New(slog.NewTextHandler(&b, nil)).Info("starting", "config", sidecar, "tunnel", &sidecar.Tunnels[0])
 	if strings.Contains(b.String(), password) {
 		t.Errorf("the PIN is logged: %s", b.String())
 	}

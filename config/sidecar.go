@@ -34,9 +34,15 @@ type Check struct {
 	Ghostunnel bool // the command line is one of Ghostunnel's: tell what differs
 }
 
-// LogValue is the configuration for the log: all of it but its secrets.
+// LogValue is what belongs to the process for the log: all of it but its secrets.
+// The Tunnels, of which there may be thousands, have their own.
 func (s *Sidecar) LogValue() slog.Value {
-	attrs := []slog.Attr{
+	file := ""
+	if s.File != nil {
+		file = s.File.Path
+	}
+	return slog.GroupValue(
+		slog.String("file", file),
 		slog.Any("status", s.Status),
 		slog.Any("metrics", s.Metrics),
 		slog.Bool("netstat", s.Netstat),
@@ -46,12 +52,9 @@ func (s *Sidecar) LogValue() slog.Value {
 		slog.Duration("shutdown_timeout", s.ShutdownTimeout),
 		slog.Duration("shutdown_delay", s.ShutdownDelay),
 		slog.Bool("disable_landlock", s.DisableLandlock),
+		slog.Any("landlock_allow", s.LandlockAllow),
 		slog.Any("manager", s.Manager),
-	}
-	for i := range s.Tunnels {
-		attrs = append(attrs, slog.Any("tunnel."+s.Tunnels[i].Name, &s.Tunnels[i]))
-	}
-	return slog.GroupValue(attrs...)
+	)
 }
 
 // Metrics says under what names is measured, and where that is sent beside being shown at the status port.

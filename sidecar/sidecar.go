@@ -64,6 +64,7 @@ func New(ctx context.Context, cfg *config.Sidecar, build Build, out io.Writer) (
 	if err != nil {
 		return nil, err
 	}
+	log.Debug("configured", "config", cfg)
 	limitMemory(log)
 	s := &Sidecar{
 		config:   cfg,

@@ -49,6 +49,7 @@ func newTunnel(
 	ctx context.Context, c *config.Tunnel, process *config.Sidecar, watcher *certloader.Watcher, gate *proxy.Gate, log *slog.Logger,
 ) (*tunnel, error) {
 	log = log.With("tunnel", c.Name)
+	log.Debug("configured", "config", c)
 	if err := resolve(ctx, c); err != nil {
 		return nil, err
 	}
