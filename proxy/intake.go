@@ -17,8 +17,8 @@ type intake struct {
 	raw syscall.RawConn       // nil where the connection cannot tell when there is something to read
 	try func(fd uintptr) bool // how raw reads
 
-	admit  func() error // is asked before what has come is read; nil: nobody is
-	waited bool         // tryRead has found nothing
+	pass   *pass // is to have a place before what has come is read, and none while nothing comes
+	waited bool  // tryRead has found nothing
 
 	level  int     // of the next buffer
 	buffer *buffer // nil when nothing is unread

@@ -14,11 +14,11 @@ func (in *intake) watch() {
 	}
 }
 
-// tryRead reads what there is. If there is nothing it gives the buffer back and is not done: it will be called again when
-// there is something.
+// tryRead reads what there is. If there is nothing it gives the buffer and the place back and is not done: it will be called
+// again when there is something. That may turn out to be nothing once more: the poller tells of what an earlier read has met.
 func (in *intake) tryRead(fd uintptr) (done bool) {
-	if in.waited && in.admit != nil {
-		if in.n, in.err = 0, in.admit(); in.err != nil {
+	if in.waited {
+		if in.n, in.err = 0, in.pass.enter(); in.err != nil {
 			return true
 		}
 	}
@@ -28,6 +28,7 @@ func (in *intake) tryRead(fd uintptr) (done bool) {
 	}
 	switch {
 	case err == syscall.EAGAIN:
+		in.pass.leave()
 		in.rest()
 		in.waited = true
 		return false

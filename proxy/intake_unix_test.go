@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -117,35 +118,40 @@ func TestBufferGrowsThoughSomethingIsUnread(t *testing.T) {
 	}
 }
 
-// Who is woken is let in before anything is done for it.
-func TestNothingIsReadBeforeItIsAdmitted(t *testing.T) {
+// Who is woken takes a place before it reads, and holds none while it waits: a peer that says half of something, and wakes
+// the reader for nothing, would keep everybody else out.
+func TestAPlaceIsHeldToReadAndNotToWait(t *testing.T) {
 	t.Parallel()
 	near, far := tcpPair(t)
+	gate := NewGate(1)
+	ctx, cancel := context.WithCancel(t.Context())
+	free := func() bool { return len(gate.places) == 1 }
 	in := newIntake(near, new(buffers))
-	asked := 0
-	in.admit = func() error {
-		if asked++; in.buffer != nil {
-			t.Error("it has a buffer already")
-		}
-		return nil
+	in.pass = gate.pass(ctx)
+	if !wouldWait(t, in) || !free() {
+		t.Fatal("it holds a place with nothing to read")
 	}
-	if !wouldWait(t, in) || asked != 0 {
-		t.Fatalf("asked %d times with nothing to read", asked)
+	for range 2 { // the poller wakes it for nothing
+		if !wouldWait(t, in) || !free() || in.buffer != nil {
+			t.Fatal("woken for nothing, it holds a place or a buffer")
+		}
 	}
 	mustWrite(t, far, "hello")
-	if wouldWait(t, in) || asked != 1 || in.n != 5 {
-		t.Errorf("asked %d times, %d bytes read", asked, in.n)
+	if wouldWait(t, in) || free() || in.n != 5 {
+		t.Errorf("it has read %d bytes, and the place is free: %t", in.n, free())
 	}
 	in.w = in.n
 	in.take(in.n)
+	in.pass.leave()
 
-	refused := errors.New("too late")
-	in.admit = func() error { return refused }
+	taken := <-gate.places
+	cancel()
 	mustWrite(t, far, "more")
-	if wouldWait(t, in) || in.n != 0 || !errors.Is(in.err, refused) {
-		t.Errorf("%d bytes read, %v", in.n, in.err)
+	if wouldWait(t, in) || in.n != 0 || !errors.Is(in.err, context.Canceled) {
+		t.Errorf("without a place it has read %d bytes, %v", in.n, in.err)
 	}
-	in.admit, in.waited = nil, false
+	gate.places <- taken
+	in.pass, in.waited = nil, false
 	if err := in.receive(); err != nil || string(in.unread()) != "more" {
 		t.Errorf("%q, %v; want what was not read", in.unread(), err)
 	}

@@ -101,9 +101,7 @@ func (w *wire) await() {
 // fill waits for the network.
 func (w *wire) fill() {
 	w.pass.leave()
-	if w.in.admit = nil; w.pass != nil {
-		w.in.admit = w.pass.enter
-	}
+	w.in.pass = w.pass
 	w.failed = w.in.receive()
 	w.received = w.received || w.failed == nil
 	w.ended = w.ended || w.failed == io.EOF
