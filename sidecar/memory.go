@@ -17,12 +17,13 @@ const memoryShare = 0.9
 
 // limitMemory has the garbage collector work the harder the nearer the process comes to what its cgroup allows, where the
 // kernel would end it. A limit that the operator has set (GOMEMLIMIT) stays. How many processors to use, Go takes from the
-// cgroup by itself; both are told where they are less than the machine has. The cgroup's files are out of reach once the
-// process is in its sandbox.
+// cgroup by itself; both are told where they are less than the machine has. Where the cgroup cannot be looked at, as in a root
+// directory without /sys/fs/cgroup, there is nothing wrong that anybody should be told at each start. The cgroup's files are out
+// of reach once the process is in its sandbox.
 func limitMemory(log *slog.Logger) {
 	limit, from, err := memoryLimit(os.Getenv("GOMEMLIMIT"), memlimit.FromCgroup)
 	if err != nil {
-		log.Warn("what memory the cgroup allows is unknown; GOMEMLIMIT sets a limit", "error", err)
+		log.Debug("what memory the cgroup allows is unknown; GOMEMLIMIT sets a limit", "error", err)
 	}
 	if limit > 0 {
 		debug.SetMemoryLimit(limit)
