@@ -38,11 +38,12 @@ type conn struct {
 	state    State  // how far it has come, until the target is connected
 	reason   string // why it ended; the first one stands
 	remark   string // what is to be told of it if nothing ended it but its two ends
-	finished bool   // both sides are closed
+	finished bool   // both sides are closed, or just about to be
 	handled  bool   // Server.Handle has it
 	idle     *time.Timer
 	lifetime *time.Timer
 	closing  *time.Timer
+	parting  sync.WaitGroup // what remains to be done to close both
 }
 
 func newConn(s *Server, accepted net.Conn) *conn {
@@ -306,6 +307,7 @@ func (c *conn) finish() {
 	c.closeBoth()
 	reason := cmp.Or(c.reason, c.remark, reasonEOF)
 	c.mu.Unlock()
+	c.parting.Wait()
 
 	if traffic := c.traffic(); opened && traffic != nil {
 		traffic.open.Add(-1)
@@ -380,9 +382,9 @@ func (c *conn) closeBoth() {
 		c.client.close()
 		return
 	}
-	c.client.closeAfter(&c.down)
+	c.closeAfter(c.client, &c.down)
 	if c.target != nil {
-		c.target.closeAfter(&c.up)
+		c.closeAfter(c.target, &c.up)
 	}
 }
 

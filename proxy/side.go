@@ -74,27 +74,8 @@ func (s *side) endWriting() {
 	closeWrite(s.Conn)
 }
 
-// closeAfter closes a side to which a direction was copied, in a way that tells the truth about that direction.
-func (s *side) closeAfter(received *direction) {
-	if received.ended {
-		s.close()
-	} else {
-		s.abort()
-	}
-}
-
 // close ends both directions in an orderly way.
 func (s *side) close() {
-	_ = s.socket.Close()
-	s.released()
-}
-
-// abort ends both directions so that the peer cannot take what it got for the whole: by a reset where the peer is plain TCP,
-// without close_notify where it is TLS. UNIX sockets know no such thing.
-func (s *side) abort() {
-	if lingerer, ok := s.socket.(interface{ SetLinger(int) error }); ok && s.tls == nil {
-		_ = lingerer.SetLinger(0)
-	}
 	_ = s.socket.Close()
 	s.released()
 }

@@ -12,7 +12,7 @@ import (
 
 // closeLinger bounds what is left to do when bytes are still taken from a side but no longer forwarded, because the other
 // side is gone or because CloseTimeout is zero. It lets the side read what it was sent: closing at once, with bytes of its
-// own unread, would reset the connection and lose that.
+// own unread, would reset the connection and lose that. It bounds what a reset waits for likewise.
 const closeLinger = 2 * time.Second
 
 // direction is what flows one way.
@@ -116,7 +116,7 @@ func (c *conn) senderEnded(flow, back *direction, from, to *side, err error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if !c.finished {
-			from.closeAfter(back)
+			c.closeAfter(from, back)
 		}
 	}
 }
