@@ -113,6 +113,16 @@ func fileFaults() []fileFault {
 			"8:16: tunnel web: more than one identity: give cert with key, or keystore; the other one is an item of its own",
 		}},
 		{"half a further identity", server("allow-all: true", "identities: [{cert: c}]"), []string{"8:17: cert: needs key too"}},
+		{"a further identity that is none", server("allow-all: true", "identities: [{storepass: hunter2}]"), []string{
+			"8:16: tunnel web: no identity: give cert with key, or keystore",
+		}},
+		{"an identity as text", server("allow-all: true", "identities: [a]"), []string{"8:16: an identity is a mapping, with cert and key, or keystore; this is a single value"}},
+		{"too many routes and identities", server("allow-all: true", "identities: &all ["+strings.Repeat("{keystore: k},", maxNested)+"]", "routes: [{name: a, server-name: a.test, keystore: k, identities: *all}]"), []string{
+			"9:3: routes: more than 4096 routes and identities in this file, those of aliases counted each time",
+		}},
+		{"a route whose clients nobody says whom to trust for", strings.Replace(server("allow-all: true", "routes: [{name: a, server-name: a.test, keystore: k}]"), "keystore: id.pem", "use-workload-api-addr: unix:///agent", 1), []string{
+			"8:12: tunnel web: route a: cacert: missing; the tunnel's trust comes from the Workload API with an identity that the route does not use",
+		}},
 		{"an unknown key of an identity", server("allow-all: true", "identities: [{keystore: k, certt: c}]"), []string{`8:30: unknown key "certt"; did you mean cert?`}},
 		{"routes without TLS", server("protocol: http", "disable-tls: true", "unsafe-listen: true", "routes: [{name: a, server-name: a.test}]"), []string{
 			"8:3: disable-tls and keystore (line 6): without TLS there are no certificates, and no handshake; give one or the other",

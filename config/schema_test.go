@@ -98,6 +98,7 @@ func TestSchemaRefusesWhatItCanSee(t *testing.T) {
 		"what is missing", "from a wrong value", "from a wrong default",
 		"two routes of one name", "a name of two routes", "a server name that is none", "a route to elsewhere", "a route with two identities",
 		"a route that lets in everybody and somebody", "a route without a target", "a route with further identities alone", "an identity with two", "half a further identity", "routes without TLS",
+		"a further identity that is none", "too many routes and identities", "a route whose clients nobody says whom to trust for",
 	}
 	schema := compiled(t)
 	for _, tt := range fileFaults() {

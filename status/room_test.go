@@ -3,6 +3,8 @@ package status
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -12,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sallyport/devpki"
 	"sallyport/internal/memnet"
 )
 
@@ -68,6 +71,7 @@ func TestWhoAsksIsAnsweredAmongManyWhoDoNot(t *testing.T) {
 		if !answered(idle) {
 			t.Fatal("the first was not answered")
 		}
+		synctest.Wait() // until the port waits for its next request
 		var silent []net.Conn
 		for range maxConns - 1 {
 			silent = append(silent, send(t, ln, "GET /liv"))
@@ -117,6 +121,44 @@ func TestWhoseRequestIsBeingAnsweredStays(t *testing.T) {
 		}
 		if !answered(send(t, ln, asking)) {
 			t.Error("there is no room, though all wait again")
+		}
+	})
+}
+
+// TestWhoHasToGoIsNotWaitedFor, even if nothing can be said any more to one who does not read.
+func TestWhoHasToGoIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ca, err := devpki.NewCA(devpki.Options{CommonName: "ca"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := ca.Issue(devpki.Request{CommonName: "port", DNSNames: []string{"localhost"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const room = 64 << 10
+		near, far := memnet.Pipe(room)
+		defer far.Close()
+		session := tls.Server(near, &tls.Config{Certificates: []tls.Certificate{id.TLSCertificate()}, MinVersion: tls.VersionTLS13})
+		client := tls.Client(far, &tls.Config{RootCAs: ca.Pool(), ServerName: "localhost", MinVersion: tls.VersionTLS13})
+		shaken := make(chan error, 1)
+		go func() { shaken <- session.Handshake() }()
+		if err := errors.Join(client.Handshake(), <-shaken); err != nil {
+			t.Fatal(err)
+		}
+		_ = near.SetWriteDeadline(time.Now().Add(time.Second))
+		if n, err := near.Write(make([]byte, 2*room)); err == nil || n == 0 {
+			t.Fatalf("%d bytes were taken, %v", n, err)
+		}
+		_ = near.SetWriteDeadline(time.Time{})
+		began := time.Now()
+		leave(session)
+		if took := time.Since(began); took > 0 {
+			t.Errorf("it took %v", took)
+		}
+		if _, err := near.Write(nil); !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("the socket is still open: %v", err)
 		}
 	})
 }

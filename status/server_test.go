@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -349,4 +350,28 @@ func TestServerOverRealSockets(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Errorf("Serve: %v", err)
 	}
+}
+
+// TestAHandshakeThatFailsIsNothingToWarnOf, as any probe of the port is one; a request that makes the program panic is.
+func TestAHandshakeThatFailsIsNothingToWarnOf(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		handler := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("no such luck") })
+		s := NewServer(handler, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+		plain, secure := memnet.Listen(4096), memnet.Listen(4096)
+		go func() { _ = s.Serve(plain) }()
+		go func() { _ = s.Serve(tls.NewListener(secure, &tls.Config{MinVersion: tls.VersionTLS12})) }()
+		for _, ln := range []*memnet.Listener{secure, plain} {
+			_, _ = io.ReadAll(send(t, ln, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
+		}
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		for _, want := range []string{`level=DEBUG msg="http: TLS handshake error`, `level=WARN msg="http: panic serving`} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("no %s in\n%s", want, &log)
+			}
+		}
+	})
 }
