@@ -120,6 +120,6 @@ func (c complaints) Write(line []byte) (int, error) {
 	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
 		level = slog.LevelDebug
 	}
-	c.log.Log(context.Background(), level, string(bytes.TrimSpace(line)))
+	c.log.Log(context.Background(), level, "status port: HTTP server", "message", string(bytes.TrimSpace(line)))
 	return len(line), nil
 }

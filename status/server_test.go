@@ -368,7 +368,10 @@ func TestAHandshakeThatFailsIsNothingToWarnOf(t *testing.T) {
 		if err := s.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}
-		for _, want := range []string{`level=DEBUG msg="http: TLS handshake error`, `level=WARN msg="http: panic serving`} {
+		for _, want := range []string{
+			`level=DEBUG msg="status port: HTTP server" message="http: TLS handshake error`,
+			`level=WARN msg="status port: HTTP server" message="http: panic serving`,
+		} {
 			if !strings.Contains(log.String(), want) {
 				t.Errorf("no %s in\n%s", want, &log)
 			}
