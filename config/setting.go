@@ -61,6 +61,7 @@ type group string
 
 // The groups, in the order in which help shows them.
 const (
+	groupFile         group = "File"
 	groupAddresses    group = "Addresses"
 	groupTargets      group = "Several targets"
 	groupIdentity     group = "Identity and trust"
@@ -78,6 +79,6 @@ const (
 
 // groups is their order.
 var groups = []group{
-	groupAddresses, groupTargets, groupIdentity, groupAccess, groupLimits, groupHTTP, groupTLS,
+	groupFile, groupAddresses, groupTargets, groupIdentity, groupAccess, groupLimits, groupHTTP, groupTLS,
 	groupStatus, groupShown, groupConnections, groupProcess, groupLogging, groupCertificates,
 }

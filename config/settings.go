@@ -669,12 +669,12 @@ var settings = []setting{
 
 	// Process
 	{
-		name: "config", commands: inRun, group: groupProcess, value: "FILE", flagOnly: true,
-		help: "file with the tunnels, in YAML; read again when a reload is asked for",
+		name: "config", commands: inRun, group: groupFile, value: "FILE", flagOnly: true,
+		help: "file with the tunnels, in YAML; read again by a reload, and when it changes",
 		set:  one(func(d *draft) *string { return &d.configFile }, parsePath),
 	},
 	{
-		name: "conf", commands: inNetstat, group: groupProcess, value: "FILE",
+		name: "conf", commands: inNetstat, group: groupFile, value: "FILE",
 		help: "file with a flag's name, without dashes, and its value on each line; flags and variables win",
 		set:  one(func(d *draft) *string { return &d.keyFile }, parsePath),
 	},
