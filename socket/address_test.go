@@ -3,6 +3,7 @@ package socket
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"runtime"
 	"strings"
 	"testing"
@@ -173,6 +174,16 @@ func TestAddressZeroValue(t *testing.T) {
 	var a Address
 	if !a.IsZero() || a.IsLocal() || a.String() != "" || a.Network() != "" {
 		t.Errorf("zero Address: IsZero %v, IsLocal %v, String %q, Network %q", a.IsZero(), a.IsLocal(), a.String(), a.Network())
+	}
+}
+
+func TestAddressAtAnIPAddress(t *testing.T) {
+	t.Parallel()
+	name := parse(t, "db.example:5432")
+	for ip, want := range map[string]string{"192.0.2.1": "192.0.2.1:5432", "2001:db8::1": "[2001:db8::1]:5432", "fe80::1%eth0": "[fe80::1%eth0]:5432"} {
+		if got := name.At(netip.MustParseAddr(ip)); got != parse(t, want) {
+			t.Errorf("at %s it is %v", ip, got)
+		}
 	}
 }
 

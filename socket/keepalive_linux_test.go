@@ -96,3 +96,42 @@ func TestTCPConnectionsHaveNoDelayAndKeepAlive(t *testing.T) {
 		})
 	}
 }
+
+// TestKeepAliveChangesForConnectionsToCome, as a reload has it, and again.
+func TestKeepAliveChangesForConnectionsToCome(t *testing.T) {
+	t.Parallel()
+	a := freePort(t, "127.0.0.1")
+	ln, err := Listen(t.Context(), a, ListenOptions{KeepAlive: 7 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	accept := func(ln net.Listener) net.Conn {
+		t.Helper()
+		near, err := Dialer(a, 0)(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { near.Close() })
+		conn, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	before := accept(ln)
+	for _, silence := range []int{11, 13, 0} {
+		ln = KeptAlive(ln, time.Duration(silence)*time.Second)
+		got := optionsOf(t, accept(ln))
+		if alive := got.keepAlive != 0; alive != (silence > 0) || alive && (got.idle != silence || got.interval != silence) {
+			t.Errorf("%d s: a connection has %+v", silence, got)
+		}
+	}
+	if got := optionsOf(t, before); got.idle != 7 {
+		t.Errorf("a connection of before has %+v", got)
+	}
+	if other := opened(t, "unix", unixPath(t).Path()); KeptAlive(other, time.Second) != other {
+		t.Error("a listener that is not TCP is another one now")
+	}
+}

@@ -106,6 +106,9 @@ func TestPermissionsAreNotGivenToAnotherFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := permit(path, 0o666, nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("with no file in its place: error %v", err)
+	}
 	if mode, _ := fileOf(t, precious); mode != 0o600 {
 		t.Errorf("its permissions are %v now", mode)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -218,6 +219,8 @@ func TestProxiesThatDoNotConnect(t *testing.T) {
 		{SOCKS5, nil, "HTTP/1.1 400 Bad Request\r\n\r\n", "proxy_error", "write http://"},
 		{SOCKS5, nil, "", "proxy_error", "without an answer"},
 		{SOCKS5, nil, "\x05", "proxy_error", "in the middle of its answer"},
+		{SOCKS5, nil, "\x05\x00", "proxy_error", "without an answer"},
+		{SOCKS5, alice, "\x05\x02", "proxy_error", "without an answer"},
 		{SOCKS5, nil, "\x05\x00\x05\x00", "proxy_error", "in the middle"},
 		{SOCKS5, nil, "\x05\x00\x05\x00\x00\x03\x09half", "proxy_error", "in the middle"},
 		{SOCKS5, nil, "\x05\x00\x04\x00\x00\x01\x00\x00\x00\x00\x00\x00", "proxy_error", "begins with byte 4"},
@@ -313,6 +316,114 @@ func TestProxyThatTakesItsTime(t *testing.T) {
 		})
 	}
 }
+
+// TestProxyThatIsGoneBeforeItIsAsked, at each thing that it would be told.
+func TestProxyThatIsGoneBeforeItIsAsked(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		protocol ProxyProtocol
+		answer   string
+		who      func() (string, string)
+	}{
+		{HTTPConnect, "", nil},
+		{SOCKS5, "", nil},
+		{SOCKS5, "\x05\x00", nil},
+		{SOCKS5, "\x05\x02", alice},
+	} {
+		p, far := script(t, Proxy{Protocol: test.protocol, Credentials: test.who}, test.answer, false)
+		p.Secure = func(_ context.Context, conn net.Conn) (net.Conn, error) {
+			return &leaving{Conn: conn, far: far.conn, after: len(test.answer) / 2}, nil
+		}
+		_, err := p.Dialer(parse(t, "db.example:5432"))(t.Context())
+		if reasonOf(t, err) != "proxy_error" || !strings.Contains(err.Error(), errGone.Error()) || strings.Contains(err.Error(), "pass:word") {
+			t.Errorf("%s after %q: %v", test.protocol, test.answer, err)
+		}
+	}
+}
+
+// leaving is a connection whose other end goes away after so many writes.
+type leaving struct {
+	net.Conn
+
+	far   net.Conn
+	after int
+}
+
+var errGone = errors.New("gone")
+
+func (l *leaving) Write(p []byte) (int, error) {
+	if l.after == 0 {
+		return 0, errors.Join(errGone, l.far.Close())
+	}
+	l.after--
+	return l.Conn.Write(p)
+}
+
+func TestHandshakeWithTheProxyThatTakesTooLong(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := script(t, Proxy{Protocol: HTTPConnect}, "", false)
+		p.Secure = func(ctx context.Context, _ net.Conn) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := p.Dialer(parse(t, "db.example:5432"))(ctx)
+		if reasonOf(t, err) != "timeout" || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "TLS handshake with the proxy: not over in time") {
+			t.Error(err)
+		}
+	})
+}
+
+// TestConnectionThroughAProxyIsItsSocket, under whatever TLS there is with the
+// proxy: deadlines, the socket's own methods and the end of writing reach it.
+func TestConnectionThroughAProxyIsItsSocket(t *testing.T) {
+	t.Parallel()
+	p, _ := script(t, Proxy{Protocol: HTTPConnect}, "HTTP/1.1 200 OK\r\n\r\n", false)
+	var socket net.Conn
+	p.Secure = func(_ context.Context, conn net.Conn) (net.Conn, error) {
+		socket = conn
+		return deaf{struct{ net.Conn }{conn}}, nil // which has no end of writing either
+	}
+	conn, err := p.Dialer(parse(t, "db.example:5432"))(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := conn.(interface{ NetConn() net.Conn }).NetConn(); got != socket {
+		t.Errorf("its socket is %v, want %v", got, socket)
+	}
+	past := time.Unix(1, 0)
+	for name, set := range map[string]func(time.Time) error{
+		"SetDeadline": conn.SetDeadline, "SetReadDeadline": conn.SetReadDeadline,
+	} {
+		if err := set(past); err != nil {
+			t.Error(err)
+		}
+		if _, err := socket.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: a read of the socket ends with %v", name, err)
+		}
+		if err := set(time.Time{}); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := conn.SetWriteDeadline(past); err != nil {
+		t.Error(err)
+	}
+	if _, err := socket.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("SetWriteDeadline: a write to the socket ends with %v", err)
+	}
+	if err := conn.(interface{ CloseWrite() error }).CloseWrite(); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("the end of writing, where the session has none: %v", err)
+	}
+}
+
+// deaf is a session that does nothing about deadlines.
+type deaf struct{ net.Conn }
+
+func (deaf) SetDeadline(time.Time) error      { return nil }
+func (deaf) SetReadDeadline(time.Time) error  { return nil }
+func (deaf) SetWriteDeadline(time.Time) error { return nil }
 
 // TestTimeIsUpOnceTheConnectionStands: a context that ends later is none of its
 // business.

@@ -228,6 +228,15 @@ func TestListenUNIXLeavesOtherFilesAlone(t *testing.T) {
 	}
 }
 
+// TestStaleSocketThatIsGone: whoever owned it has just removed it, and there is
+// nothing in the way any more.
+func TestStaleSocketThatIsGone(t *testing.T) {
+	t.Parallel()
+	if err := removeStale(t.Context(), unixPath(t).Path()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestListenErrorsDoNotRepeatTheAddress(t *testing.T) {
 	t.Parallel()
 	// A socket without SO_REUSEPORT keeps its port to itself.
