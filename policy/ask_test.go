@@ -1,7 +1,9 @@
 package policy_test
 
 import (
+	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"strings"
 	"sync"
@@ -68,7 +70,30 @@ func TestAnswerThatTakesTooLongRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = p.Authorizer(from)(peer(t, alice))
-	if got := reason(t, err); got != policy.ReasonError || !strings.Contains(err.Error(), "no answer within 50ms") {
+	if got := reason(t, err); got != policy.ReasonError || !strings.Contains(err.Error(), "no answer within 50ms") || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("reason %q, %v", got, err)
+	}
+}
+
+// TestSeveralAnswersAreNone, though each of them is true.
+func TestSeveralAnswersAreNone(t *testing.T) {
+	t.Parallel()
+	p := load(t, file(t, "package access\neach = [true, true, true]"), "data.access.each[_]")
+	err := p.Authorizer(from)(peer(t, alice))
+	if got := reason(t, err); got != policy.ReasonError || !strings.Contains(err.Error(), "3 answers; ask for one boolean") {
+		t.Errorf("reason %q, %v", got, err)
+	}
+}
+
+// TestCertificateThatThePolicyCannotSeeIsRefused: JSON has years of four digits.
+func TestCertificateThatThePolicyCannotSeeIsRefused(t *testing.T) {
+	t.Parallel()
+	state := peer(t, alice)
+	late := *state.PeerCertificates[0]
+	late.NotAfter = time.Date(10_000, time.January, 1, 0, 0, 0, 0, time.UTC)
+	state.PeerCertificates[0] = &late
+	err := load(t, file(t, "package access\nallow = true"), query).Authorizer(from)(state)
+	if got := reason(t, err); got != policy.ReasonError || !strings.Contains(err.Error(), "the certificate cannot be written as JSON") {
 		t.Errorf("reason %q, %v", got, err)
 	}
 }

@@ -88,7 +88,12 @@ func TestWhatCannotBeAskedDoesNotLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	endless := file(t, "")
+	if err := os.Truncate(endless, 17<<20); err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct{ name, path, query, want string }{
+		{"more than anybody writes", endless, query, "larger than 16 MiB"},
 		{"no file", filepath.Join(empty, "none.rego"), query, "no such file"},
 		{"an empty directory", empty, query, "a bundle without a .rego file"},
 		{"an empty file", file(t, ""), query, "empty module"},
