@@ -231,6 +231,8 @@ func TestIssueIntoRefuses(t *testing.T) {
 		{name: "no CA there", dir: t.TempDir(), id: "alice", want: "certs init"},
 		{name: "garbage for a CA", dir: with("ca.pem", []byte("garbage")), id: "alice", want: "ca.pem"},
 		{name: "a leaf for a CA", dir: with("ca.pem", read(t, good, "server.pem")), id: "alice", want: "not the certificate of a CA"},
+		{name: "a CA that does not parse", dir: with("ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("garbage")})), id: "alice", want: "ca.pem: x509: malformed"},
+		{name: "a key that does not parse", dir: with("ca-key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("garbage")})), id: "alice", want: "ca-key.pem: "},
 		{name: "empty key", dir: with("ca-key.pem", nil), id: "alice", want: "ca-key.pem"},
 		{name: "another CA's key", dir: with("ca-key.pem", read(t, other, "ca-key.pem")), id: "alice", want: "not the key"},
 	} {
@@ -245,6 +247,30 @@ func TestIssueIntoRefuses(t *testing.T) {
 				t.Errorf("left %v where there was %v", after, before)
 			}
 		})
+	}
+}
+
+func TestInitRefusesWhatCannotBe(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name, dir string
+		opts      devpki.FileOptions
+		want      string
+	}{
+		{"an end before the beginning", filepath.Join(t.TempDir(), "certs"), devpki.FileOptions{Validity: -time.Hour}, "validity -1h0m0s: negative"},
+		{"a unit that is too long", filepath.Join(t.TempDir(), "certs"), devpki.FileOptions{OrganizationalUnits: []string{strings.Repeat("x", 65)}}, `identity "server": certificate request: name "xxx`},
+		{"a file for a directory", filepath.Join(file, "certs"), devpki.FileOptions{}, "making the directory: "},
+	} {
+		if err := devpki.Init(test.dir, test.opts); err == nil || !strings.HasPrefix(err.Error(), test.want) {
+			t.Errorf("%s: error = %v, want %q", test.name, err, test.want)
+		}
+		if _, err := os.Stat(test.dir); err == nil {
+			t.Errorf("%s: there is a directory now", test.name)
+		}
 	}
 }
 
