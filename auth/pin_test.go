@@ -159,6 +159,9 @@ func TestPinsThatCannotBe(t *testing.T) {
 	if p.UnmarshalText([]byte("sha256:")) == nil || p != before {
 		t.Errorf("a text that is no pin made %s of %s", p, before)
 	}
+	if text := (auth.Pin{}).String(); text != "" {
+		t.Errorf("the zero pin is %q", text)
+	}
 	if _, err := (auth.Pin{}).MarshalText(); err == nil {
 		t.Error("the zero pin became text")
 	}

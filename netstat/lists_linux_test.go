@@ -1,7 +1,7 @@
 package netstat
 
 import (
-	"bufio"
+	"bytes"
 	"fmt"
 	"net"
 	"net/netip"
@@ -57,27 +57,29 @@ func TestTheKernelListsConnections(t *testing.T) {
 	}
 }
 
-// table writes a file as the kernel would, and returns what reads it.
+// table writes the list of IPv4 sockets as the kernel would, and returns what
+// reads it.
 func table(tb testing.TB, lines ...string) procfs.FS {
+	tb.Helper()
+	return tables(tb, map[string][]string{"tcp": lines})
+}
+
+// tables is table for several lists, by the names of their files.
+func tables(tb testing.TB, all map[string][]string) procfs.FS {
 	tb.Helper()
 	dir := tb.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "net"), 0o700); err != nil {
 		tb.Fatal(err)
 	}
-	file, err := os.Create(filepath.Join(dir, "net", "tcp"))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	w := bufio.NewWriter(file)
-	fmt.Fprintln(w, "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode")
-	for i, line := range lines {
-		fmt.Fprintf(w, "%4d: %s 1 00000000e5d45c9a 100 0 0 10 0\n", i, line)
-	}
-	if err := w.Flush(); err != nil {
-		tb.Fatal(err)
-	}
-	if err := file.Close(); err != nil {
-		tb.Fatal(err)
+	for name, lines := range all {
+		var text bytes.Buffer
+		fmt.Fprintln(&text, "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode")
+		for i, line := range lines {
+			fmt.Fprintf(&text, "%4d: %s 1 00000000e5d45c9a 100 0 0 10 0\n", i, line)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "net", name), text.Bytes(), 0o600); err != nil {
+			tb.Fatal(err)
+		}
 	}
 	proc, err := procfs.NewFS(dir)
 	if err != nil {
@@ -105,6 +107,10 @@ func TestListsAreRead(t *testing.T) {
 	}
 	if _, err := lists(table(t, "nonsense"), false); err == nil {
 		t.Error("nonsense is no error")
+	}
+	// A list of IPv6 that is there and cannot be read is not the same as none.
+	if got, err := lists(tables(t, map[string][]string{"tcp": nil, "tcp6": {"nonsense"}}), true); err == nil {
+		t.Errorf("nonsense of IPv6 is no error, but %v", got)
 	}
 }
 
