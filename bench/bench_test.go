@@ -51,7 +51,7 @@ func TestRowsAreMeasured(t *testing.T) {
 	if said, err := exec.Command("go", "build", "-o", binary, "sallyport").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, said)
 	}
-	tests := []struct{ row, contestants string }{
+	for _, test := range []struct{ row, contestants string }{
 		{"bulk-up", "copyloop,relay"},
 		{"resume", "copyloop"},
 		{"client-connect", "copyloop"},
@@ -59,34 +59,71 @@ func TestRowsAreMeasured(t *testing.T) {
 		{"pingpong-64", "copyloop"},
 		{"idle-64", "copyloop"},
 		{"storm", "copyloop"},
+	} {
+		wantFigures(t, test.row, strings.Split(test.contestants, ","), "copyloop", "-sallyport", binary)
 	}
-	// A number, a ratio to copyloop but for itself, and a note that is no fault.
+}
+
+// The files that others are given have to be what they take, in either mode.
+func TestOthersAreMeasured(t *testing.T) {
+	needLinux(t)
+	var names []string
+	for _, c := range []*contestant{haproxy("haproxy", 0), nginx("nginx", 0), stunnel(), hitch()} {
+		if _, err := find(c.program); err == nil {
+			names = append(names, c.name)
+		} else if c.name == "haproxy" || c.name == "nginx" { // which other tests need, too
+			reason := c.name + " is missing: tests/peers.sh installs it"
+			if os.Getenv("CI") == "true" {
+				t.Fatalf("%s (with CI=true nothing is skipped)", reason)
+			}
+			t.Skip(reason)
+		}
+	}
+	wantFigures(t, "connect", names, names[0])
+	names = slices.DeleteFunc(names, func(name string) bool { return name == "hitch" }) // it has no client mode
+	wantFigures(t, "client-connect", names, names[0])
+}
+
+// What comes to nothing is told of, in one line, and is no figure.
+func TestTooShortAStormIsAFault(t *testing.T) {
+	needLinux(t)
+	var out bytes.Buffer
+	args := []string{"-contestants", "copyloop", "-rows", "storm", "-rounds", "1", "-time", "1ms"}
+	if err := run(t.Context(), args, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"| — [1] |\n", "copyloop, p99 of 8 live connections while 64 others open and close: nothing was done\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, &out)
+		}
+	}
+}
+
+// wantFigures has contestants do a kind of work, for a quick look, and wants a figure of each.
+func wantFigures(t *testing.T, rowName string, names []string, reference string, args ...string) {
+	t.Helper()
+	var out, progress bytes.Buffer
+	args = append(args, "-contestants", strings.Join(names, ","), "-ratio-to", reference, "-rows", rowName, "-quick")
+	if err := run(t.Context(), args, &out, &progress); err != nil {
+		t.Fatalf("%s: %v\n%s", rowName, err, &progress)
+	}
+	r := rows[slices.IndexFunc(rows, func(r row) bool { return r.name == rowName })]
+	_, line, _ := strings.Cut(out.String(), "| "+r.what+" | "+r.unit+" | ")
+	line, _, _ = strings.Cut(line, " |\n")
+	cells := strings.Split(line, " | ")
+	if len(cells) != len(names) {
+		t.Fatalf("%s:\n%s", rowName, &out)
+	}
+	// A number, a ratio to the reference but for itself, and a note that is no fault.
 	cell := regexp.MustCompile(`^([0-9.]+)( \([0-9.]+\))?(, (never resumes|[0-9]+ opened/s))?$`)
-	for _, test := range tests {
-		var out, progress bytes.Buffer
-		err := run(t.Context(), []string{
-			"-sallyport", binary, "-contestants", test.contestants, "-rows", test.row, "-rounds", "1", "-time", "50ms", "-conns", "50",
-		}, &out, &progress)
-		if err != nil {
-			t.Fatalf("%s: %v\n%s", test.row, err, &progress)
+	for i, name := range names {
+		found := cell.FindStringSubmatch(cells[i])
+		if found == nil || (found[2] == "") != (name == reference) {
+			t.Errorf("%s of %s: %q\n%s", rowName, name, cells[i], &out)
+			continue
 		}
-		r := rows[slices.IndexFunc(rows, func(r row) bool { return r.name == test.row })]
-		_, line, _ := strings.Cut(out.String(), "| "+r.what+" | "+r.unit+" | ")
-		line, _, _ = strings.Cut(line, " |\n")
-		cells := strings.Split(line, " | ")
-		names := strings.Split(test.contestants, ",")
-		if len(cells) != len(names) {
-			t.Fatalf("%s:\n%s", test.row, &out)
-		}
-		for i, name := range names {
-			found := cell.FindStringSubmatch(cells[i])
-			if found == nil || (found[2] == "") != (name == "copyloop") {
-				t.Errorf("%s of %s: %q\n%s", test.row, name, cells[i], &out)
-				continue
-			}
-			if value, err := strconv.ParseFloat(found[1], 64); err != nil || value <= 0 {
-				t.Errorf("%s of %s: %q", test.row, name, cells[i])
-			}
+		if value, err := strconv.ParseFloat(found[1], 64); err != nil || value <= 0 {
+			t.Errorf("%s of %s: %q", rowName, name, cells[i])
 		}
 	}
 }

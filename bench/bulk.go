@@ -41,7 +41,7 @@ func bulk(ctx context.Context, s *site, m measure, move func(stream, *transfer) 
 			return move(conn, t)
 		})
 	}
-	spent, bytes, err := s.cost(ctx, m.time, func() int64 {
+	took, err := s.cost(ctx, m.time, func() int64 {
 		var sum int64
 		for _, t := range all {
 			sum += t.received.Load()
@@ -55,7 +55,7 @@ func bulk(ctx context.Context, s *site, m measure, move func(stream, *transfer) 
 	if err != nil {
 		return sample{}, cmp.Or(ended, err) // the one because of the other
 	}
-	result := sample{value: spent.Seconds() / (float64(bytes) / 1e9), busy: spent.Seconds() / m.time.Seconds()}
+	result := sample{value: took.spent.Seconds() / (float64(took.amount) / 1e9), busy: took.spent.Seconds() / took.over.Seconds()}
 	if errors.Is(ended, errShort) {
 		result.fault = ended.Error()
 		return result, nil

@@ -50,7 +50,7 @@ func connect(groups []tls.CurveID, resumed bool) func(context.Context, *site, me
 				}
 			})
 		}
-		spent, amount, err := s.cost(ctx, m.time, opened.Load)
+		took, err := s.cost(ctx, m.time, opened.Load)
 		close(stop)
 		ended := group.Wait()
 		if errors.Is(ended, errNotResumed) {
@@ -59,7 +59,7 @@ func connect(groups []tls.CurveID, resumed bool) func(context.Context, *site, me
 		if ended != nil {
 			return sample{}, ended
 		}
-		result := sample{value: spent.Seconds() * 1e3 / float64(amount)}
+		result := sample{value: took.spent.Seconds() * 1e3 / float64(took.amount)}
 		if s.backend.tls != nil && s.backend.resumed.Load() == 0 {
 			result.note = errNotResumed.Error()
 		}

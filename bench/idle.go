@@ -17,7 +17,7 @@ func idle(size int) func(context.Context, *site, measure) (sample, error) {
 			return sample{}, err
 		}
 		cancel()
-		before, err := restingMemory(ctx, s)
+		before, err := restingMemory(ctx, s, m.rest)
 		if err != nil {
 			return sample{}, err
 		}
@@ -26,7 +26,7 @@ func idle(size int) func(context.Context, *site, measure) (sample, error) {
 		if err := hold(held, s, m.conns, size); err != nil {
 			return sample{}, err
 		}
-		after, err := restingMemory(ctx, s)
+		after, err := restingMemory(ctx, s, m.rest)
 		return sample{value: float64(after-before) / 1024 / float64(m.conns)}, err
 	}
 }
@@ -54,16 +54,15 @@ func hold(ctx context.Context, s *site, connections, size int) error {
 
 // A contestant may need a while to let go of what it needed for the work alone.
 const (
-	restingTime  = 3 * time.Second        // for which its memory must not have changed by a hundredth
-	restingLimit = 10 * time.Second       // after which it is taken as it is
-	restingLook  = 100 * time.Millisecond // between two looks
+	restingLimit = 10 * time.Second       // after which its memory is taken as it is
+	restingLook  = 100 * time.Millisecond // between two looks at it
 )
 
-// restingMemory waits until the contestant's memory rests, and returns how much it is.
-func restingMemory(ctx context.Context, s *site) (int64, error) {
+// restingMemory waits until the contestant's memory has not changed by a hundredth for some time, and returns how much it is.
+func restingMemory(ctx context.Context, s *site, rest time.Duration) (int64, error) {
 	var last int64
 	began := time.Now()
-	for since := began; time.Since(since) < restingTime && time.Since(began) < restingLimit; {
+	for since := began; time.Since(since) < rest && time.Since(began) < restingLimit; {
 		if err := pause(ctx, restingLook); err != nil {
 			return 0, err
 		}

@@ -26,6 +26,9 @@ const (
 	quickTime               = 300 * time.Millisecond
 )
 
+// restingTime is how long memory has to rest for any other look.
+const restingTime = 3 * time.Second
+
 // parse reads the arguments. What -help prints goes to out.
 func parse(args []string, out io.Writer) (*options, error) {
 	o := &options{}
@@ -51,8 +54,9 @@ func parse(args []string, out io.Writer) (*options, error) {
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
+	o.measure.rest = restingTime
 	if *quick {
-		o.rounds, o.measure.time, o.measure.conns = quickRounds, quickTime, quickConns
+		o.rounds, o.measure = quickRounds, measure{time: quickTime, conns: quickConns, rest: quickTime}
 	}
 	switch {
 	case flags.NArg() > 0:

@@ -47,11 +47,11 @@ func pingPong(connections int, crowd bool) func(context.Context, *site, measure)
 				}
 			})
 		}
-		spent, amount, err := s.cost(ctx, m.time, answered.Load)
+		took, err := s.cost(ctx, m.time, answered.Load)
 		close(stop)
 		if ended := group.Wait(); ended != nil {
 			return sample{}, ended
 		}
-		return sample{value: float64(spent) / float64(time.Microsecond) / float64(amount)}, err
+		return sample{value: float64(took.spent) / float64(time.Microsecond) / float64(took.amount)}, err
 	}
 }

@@ -211,39 +211,32 @@ func during(ctx context.Context, conn net.Conn) (done func()) {
 	}
 }
 
-// spent is how long all processes have computed so far.
-func (s *site) spent() (time.Duration, error) {
-	var sum time.Duration
-	return sum, s.each(func(pid int) error {
-		one, err := processorTime(pid)
-		sum += one
-		return err
-	})
-}
-
 // memory is how many bytes all processes have.
 func (s *site) memory() (int64, error) {
+	all, err := s.pids()
+	if err != nil {
+		return 0, err
+	}
 	var sum int64
-	err := s.each(func(pid int) error {
+	for _, pid := range all {
 		one, err := memoryOf(pid)
+		if err != nil {
+			return 0, err
+		}
 		sum += one
-		return err
-	})
-	return sum, err
+	}
+	return sum, nil
 }
 
-// each calls f with every process of the contestant.
-func (s *site) each(f func(pid int) error) error {
+// pids are all processes of the contestant.
+func (s *site) pids() ([]int, error) {
+	var all []int
 	for _, cmd := range s.processes {
-		all, err := family(cmd.Process.Pid)
+		some, err := family(cmd.Process.Pid)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for _, pid := range all {
-			if err := f(pid); err != nil {
-				return err
-			}
-		}
+		all = append(all, some...)
 	}
-	return nil
+	return all, nil
 }

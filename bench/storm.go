@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -48,10 +47,11 @@ func storm(ctx context.Context, s *site, m measure) (_ sample, err error) {
 		return sample{}, err
 	}
 	defer func() {
-		if err != nil {
-			_ = killGroup(others.Process)
+		if err == nil {
+			err = others.Wait()
+			return
 		}
-		err = errors.Join(err, others.Wait())
+		_, _ = killGroup(others.Process), others.Wait() // the first error counts
 	}()
 	lines := bufio.NewReader(said)
 	if _, err := lines.ReadString('\n'); err != nil { // the first connection has been opened

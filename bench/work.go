@@ -28,6 +28,7 @@ type row struct {
 type measure struct {
 	time  time.Duration // how long it is measured
 	conns int           // how many connections are held, where the work is to hold them
+	rest  time.Duration // for how long memory must not have changed, where that is measured
 	cpu   int           // of the load; see moveTo
 }
 
@@ -82,27 +83,64 @@ var rows = []row{
 // settle is how long work goes on before it is measured.
 const settle = 200 * time.Millisecond
 
-// cost lets work go on for a while, and returns how long the contestant computed meanwhile and how much of it was done. On a busy
-// machine a while may be too short for anything; it then takes as many as there have to be, up to patience.
-func (s *site) cost(ctx context.Context, d time.Duration, done func() int64) (spent time.Duration, amount int64, err error) {
+// A cost is what work took while it was measured.
+type cost struct {
+	spent  time.Duration // how long the contestant computed
+	over   time.Duration // how long that was watched
+	amount int64         // how much of the work was done
+}
+
+// cost lets work go on for a while, and returns what it took meanwhile. On a busy machine a while may be too short for
+// anything; it then takes as many as there have to be, up to patience.
+func (s *site) cost(ctx context.Context, d time.Duration, done func() int64) (cost, error) {
 	if err := pause(ctx, settle); err != nil {
-		return 0, 0, err
+		return cost{}, err
 	}
-	spentBefore, err := s.spent()
+	first, err := s.read(done)
 	if err != nil {
-		return 0, 0, err
+		return cost{}, err
 	}
-	doneBefore := done()
-	for began := time.Now(); amount == 0 && time.Since(began) < patience; amount = done() - doneBefore {
+	for {
 		if err := pause(ctx, d); err != nil {
-			return 0, 0, err
+			return cost{}, err
+		}
+		last, err := s.read(done)
+		if err != nil {
+			return cost{}, err
+		}
+		c := cost{spent: last.spent - first.spent, over: last.at.Sub(first.at), amount: last.done - first.done}
+		if c.amount > 0 {
+			return c, nil
+		}
+		if c.over >= patience {
+			return cost{}, errNothingDone
 		}
 	}
-	spent, err = s.spent()
-	if err == nil && amount == 0 {
-		err = errNothingDone
+}
+
+// A reading is how far the contestant has come.
+type reading struct {
+	at    time.Time
+	spent time.Duration
+	done  int64
+}
+
+// read takes a reading. To find the processes takes a while, in which they go on; so that comes first.
+func (s *site) read(done func() int64) (reading, error) {
+	all, err := s.pids()
+	if err != nil {
+		return reading{}, err
 	}
-	return spent - spentBefore, amount, err
+	var r reading
+	for _, pid := range all {
+		one, err := processorTime(pid)
+		if err != nil {
+			return reading{}, err
+		}
+		r.spent += one
+	}
+	r.at, r.done = time.Now(), done()
+	return r, nil
 }
 
 var errNothingDone = errors.New("nothing was done")
