@@ -49,13 +49,13 @@ demo: build ## show a service behind two tunnels until Ctrl-C (DEMO_ONCE=1: once
 # the binary that they build has changed.
 .PHONY: test
 test: peers ## run every test with the race detector
-	go run ./tests/suite -race -count=1 -timeout 9m ./...
+	go run ./tests/suite -race -count=1 -timeout 30m ./...
 
 .PHONY: test-full
 test-full: peers ## run the long variants of the tests, and the fuzz targets
 	tests/peers.sh full
 	tests/peers-go.sh full
-	SALLYPORT_FULL=1 go run ./tests/suite -race -count=1 -timeout 30m ./tests/...
+	SALLYPORT_FULL=1 go run ./tests/suite -race -count=1 -timeout 1h ./tests/...
 	tests/fuzz.sh $(or $(FUZZTIME),5s)
 
 .PHONY: soak
