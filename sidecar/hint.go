@@ -114,6 +114,7 @@ var hints = map[string][]hint{
 	"body_too_large":       {{text: "--http-max-body-bytes is the limit"}},
 	"too_many_requests":    {{text: "--http-max-requests is the limit"}},
 	"request_timeout":      {{text: "--http-read-timeout is the limit"}},
+	"client_stalled":       {{text: "--http-read-timeout is the limit"}},
 	"request_stalled":      {{text: "--http-response-timeout is the limit"}},
 	"response_timeout":     {{text: "--http-response-timeout is the limit"}},
 	"bad_response": {

@@ -98,13 +98,39 @@ func TestHintsGoByTheRouteThatAClientAskedFor(t *testing.T) {
 	}
 }
 
-// Every hint is that of a failure that there is, and is for some case that none before it is for.
-func TestNoHintIsOutOfUse(t *testing.T) {
-	t.Parallel()
+// allReasons are those for which a connection or a request ends.
+func allReasons() []string {
 	reasons := slices.Concat(proxy.Ends(), denials(), socket.ProxyReasons(), starttls.Reasons(), webproxy.Reasons(), []string{upstream.ReasonNoTarget})
 	for _, atStage := range proxy.Failures() {
 		reasons = append(reasons, atStage...)
 	}
+	return union(reasons)
+}
+
+// Whoever adds a reason says what helps against it, or that nothing does.
+func TestEveryReasonHasAHintOrNeedsNone(t *testing.T) {
+	t.Parallel()
+	none := []string{
+		"acme_challenge", "eof", "shutdown", // are no failures
+		"close_timeout", "idle_timeout", "lifetime", // have the names of their flags
+		"bad_certificate", "crl_invalid", "no_target_up", "policy_error", "proxy_auth", "proxy_error", "proxy_refused", // are told in full
+		"bad_request", "bad_request_body", "bad_signature", "error", "method_not_allowed", "oversized_record", "too_many_fields", // are others' faults
+		"bad_upgrade", "misdirected_request", "no_close_notify", "reset", "response_incomplete", // likewise
+	}
+	for _, reason := range allReasons() {
+		if strings.HasPrefix(reason, "client_") || strings.HasPrefix(reason, "target_") {
+			continue // what one side did, which is its own business more often than not
+		}
+		if hinted := hints[reason] != nil; hinted == slices.Contains(none, reason) {
+			t.Errorf("%s: has a hint: %t; it has one or is among those that need none", reason, hinted)
+		}
+	}
+}
+
+// Every hint is that of a failure that there is, and is for some case that none before it is for.
+func TestNoHintIsOutOfUse(t *testing.T) {
+	t.Parallel()
+	reasons := allReasons()
 	stages := append(slices.Collect(maps.Keys(proxy.Failures())), atRequest, "")
 	for _, stage := range []string{atHeader, atUpgrade, atHandshake, atDial} {
 		if !slices.Contains(stages, stage) {
