@@ -114,6 +114,9 @@ func (c *checkup) trust(t *config.Tunnel, cas []*x509.Certificate) {
 		origin = "the Workload API"
 	case t.CACert == "":
 		c.line("  trust        the system's CAs")
+		if t.Mode == config.Server && t.Access.All {
+			c.line("    %-10s whoever has a client certificate of any of them comes in; --cacert names those that are meant", "NOTE")
+		}
 		return
 	}
 	c.bundle("trust", origin, cas)

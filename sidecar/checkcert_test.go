@@ -92,6 +92,36 @@ func TestCheckNotesAnIssuerThatIsNotThere(t *testing.T) {
 	}
 }
 
+// TestCheckNotesThatEverybodyComesIn: with the system's CAs, --allow-all lets in strangers.
+func TestCheckNotesThatEverybodyComesIn(t *testing.T) {
+	t.Parallel()
+	root, _, id := signers(t, devpki.Request{CommonName: "web", DNSNames: []string{"localhost"}})
+	dir := newDir(t)
+	write(t, dir, map[string][]byte{"ca.pem": pemOf(root.Certificate()), "server.pem": pemOf(id.Leaf, root.Certificate()), "server-key.pem": id.KeyPEM()})
+	const (
+		identity = " --target localhost:8080 --cert @/server.pem --key @/server-key.pem"
+		note     = "NOTE       whoever has a client certificate of any of them comes in; --cacert names those that are meant"
+	)
+	for _, test := range []struct {
+		name, line string
+		noted      bool
+	}{
+		{"everybody of the system's CAs", "server --listen localhost:8443 --allow-all" + identity, true},
+		{"everybody of a CA", "server --listen localhost:8443 --allow-all --cacert @/ca.pem" + identity, false},
+		{"one of the system's CAs", "server --listen localhost:8443 --allow-dns web.example.com" + identity, false},
+		{"a target of the system's CAs", "client --listen localhost:8000" + identity, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var out strings.Builder
+			_ = Check(t.Context(), parse(t, dir, test.line), &out)
+			if noted := strings.Contains(out.String(), note); noted != test.noted {
+				t.Errorf("noted: %v, want %v:\n%s", noted, test.noted, &out)
+			}
+		})
+	}
+}
+
 func TestCheckNotesATrustedCertificateThatIsNoCA(t *testing.T) {
 	t.Parallel()
 	root, _, id := signers(t, devpki.Request{CommonName: "web", DNSNames: []string{"localhost"}})
