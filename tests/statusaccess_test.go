@@ -297,3 +297,25 @@ func TestCurlAsksTheStatusPort(t *testing.T) {
 	}
 	server.stop(t)
 }
+
+// TestACrowdAtTheStatusPortTakesNothingFromTheTunnels, nor keeps probes out.
+func TestACrowdAtTheStatusPortTakesNothingFromTheTunnels(t *testing.T) {
+	t.Parallel()
+	p, listen, status := newPKI(t), reserve(t), reserve(t)
+	server := startLimited(t, 400, append(p.server(t).flags(), "server", "--listen", listen, "--target", serve(t, "tcp", echo).address,
+		"--cacert", p.root, "--allow-all", "--status", "http://"+status)...)
+	for range 1000 {
+		dial(t, "tcp", status)
+	}
+	server.waitLine(t, "status port: too many connections")
+	if !server.status.ready(t) {
+		t.Error("a probe is not answered")
+	}
+	if err := attempt(t, listen, p.clientConfig(p.client(t))); err != nil {
+		t.Errorf("a client is kept out: %v", err)
+	}
+	if lines := server.lines("too many open files"); len(lines) > 0 {
+		t.Errorf("%d lines such as %s", len(lines), lines[0])
+	}
+	server.stop(t)
+}
