@@ -387,6 +387,52 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
+// TestRatesOfConnections are of what came since the look before; of a new connection that is all.
+func TestRatesOfConnections(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	look := func(at time.Time, open ...connection) *sight {
+		return &sight{report: report{Time: at}, pages: []page{{Total: len(open), Connections: open}}}
+	}
+	kept := connection{ID: "web/1", Since: now.Add(-time.Hour), In: 5000, Out: 1000}
+	before := look(now, kept)
+	kept.In, kept.Out = 9000, 1000
+	after := look(now.Add(2*time.Second), kept, connection{ID: "web/2", Since: now, In: 600})
+	text := after.connections(style{}, before)
+	for id, want := range map[string]string{"web/1": "9.0 kB 1.0 kB 2.0 kB 0 B", "web/2": "600 B 0 B 300 B 0 B"} {
+		i := strings.Index(text, id)
+		if i < 0 || !strings.Contains(strings.Join(strings.Fields(text[i:]), " "), want) {
+			t.Errorf("of %s no %q in\n%s", id, want, text)
+		}
+	}
+	if !strings.HasPrefix(text, "2 connections\n") {
+		t.Errorf("%s", text)
+	}
+}
+
+// TestATunnelThatDoesNotRunIsShownWithItsFault, and without a backend that nobody has asked.
+func TestATunnelThatDoesNotRunIsShownWithItsFault(t *testing.T) {
+	t.Parallel()
+	s := new(sight)
+	const text = `{"time":"2026-11-20T12:00:00Z","last_reload":"2026-11-20T11:59:00Z","last_reload_error":"no such luck","tunnels":[
+		{"name":"web","error":"--cert none.pem: no such file","mode":"server","listen_address":":8443","forward_address":"localhost:80","backend_status":"critical"}]}`
+	if err := json.Unmarshal([]byte(text), &s.report); err != nil {
+		t.Fatal(err)
+	}
+	got := s.text(style{}, nil)
+	for _, want := range []string{
+		"  fault        --cert none.pem: no such file\n  mode         server\n  listener     :8443\n  target       localhost:80\n",
+		"last reload  1 min 0 s ago, failed: no such luck\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "backend") {
+		t.Errorf("a backend is shown:\n%s", got)
+	}
+}
+
 func TestColoursFollowHowWellItIs(t *testing.T) {
 	t.Parallel()
 	s := new(sight)
