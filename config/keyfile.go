@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"os"
 	"strings"
 )
 
@@ -17,7 +16,7 @@ func (d *draft) setKeyFile() error {
 	if d.keyFile == "" {
 		return nil
 	}
-	text, err := os.ReadFile(d.keyFile)
+	text, err := readFile(d.keyFile)
 	if err != nil {
 		return fmt.Errorf("%s %q: %w", d.name("conf"), d.keyFile, errnoOf(err))
 	}

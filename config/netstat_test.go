@@ -106,6 +106,7 @@ func TestWrongNetstatFiles(t *testing.T) {
 		{"--port 1", `FILE:1: no key "--port"; did you mean port?`},
 		{"duration=1s", `FILE:1: no key "duration=1s"; did you mean duration?`},
 		{"target a:1", `FILE:1: no key "target"; use listen, duration, port, tcpv6, simple, disable-landlock, log-format or log-level`},
+		{strings.Repeat("#", maxFileSize+1), `--conf "FILE": larger than 1048576 bytes, which is more than a configuration file may be`},
 		{"conf other", `FILE:1: no key "conf"; use listen, duration, port, tcpv6, simple, disable-landlock, log-format or log-level`},
 	} {
 		t.Run(test.text, func(t *testing.T) {
