@@ -46,6 +46,8 @@ func TestLDAPServesNobodyWithoutTLS(t *testing.T) {
 		{name: "a message that is too long", hears: "\x30\x83\x01\x00\x01", says: "0", reason: reasonMalformed},
 		{name: "a negative ID", hears: "\x30\x05\x02\x01\xff\x42\x00", says: "0", reason: reasonMalformed},
 		{name: "an ID of five bytes", hears: "\x30\x09\x02\x05\x00\x00\x00\x00\x01\x42\x00", says: "0", reason: reasonMalformed},
+		{name: "nothing in it", hears: "\x30\x00", says: "0", reason: reasonMalformed},
+		{name: "half a length", hears: "\x30\x84\x00", eof: true, err: io.ErrUnexpectedEOF},
 		{name: "no operation", hears: "\x30\x03\x02\x01\x01", says: "0", reason: reasonMalformed},
 		{name: "an operation that is longer than its message", hears: "\x30\x05\x02\x01\x01\x77\x7f", says: "0", reason: reasonMalformed},
 		{name: "too many requests", hears: strings.Repeat(ldapBind, 20), says: strings.Repeat(refusal(1, 0x61, 13, first, ""), 16) + "0", left: strings.Repeat(ldapBind, 4), reason: reasonRequired},
@@ -67,6 +69,7 @@ func TestLDAPTargetHasToSayYes(t *testing.T) {
 		{name: "without its name", hears: "\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00", says: ldapStart},
 		{name: "what is slipped in behind is TLS's to judge", hears: ldapStartYes + ldapBind, says: ldapStart, left: ldapBind},
 		{name: "no", hears: "\x30\x0e\x02\x01\x01\x78\x09\x0a\x01\x02\x04\x00\x04\x02no", says: ldapStart, reason: reasonRefused},
+		{name: "no, and not a word why", hears: "\x30\x08\x02\x01\x01\x78\x03\x0a\x01\x34", says: ldapStart, reason: reasonRefused},
 		{name: "a notice of disconnection", hears: refusal(0, 0x78, 0, "", ldapDisconnection), says: ldapStart, reason: reasonRefused},
 		{name: "another operation", hears: "\x30\x0c\x02\x01\x01\x61\x07\x0a\x01\x00\x04\x00\x04\x00", says: ldapStart, reason: reasonMalformed},
 		{name: "the answer to something else", hears: "\x30\x0c\x02\x01\x07\x78\x07\x0a\x01\x00\x04\x00\x04\x00", says: ldapStart, reason: reasonMalformed},
@@ -87,6 +90,9 @@ func TestLDAPTargetHasToSayYes(t *testing.T) {
 func FuzzElement(f *testing.F) {
 	for _, seed := range []string{ldapStart, ldapStartYes, ldapStartLong, ldapBind, "\x30\x80", "\x30\x84\xff\xff\xff\xff", "\x30"} {
 		f.Add([]byte(seed))
+	}
+	for _, length := range []int{0x7f, 0x80, 0xff, 0x100, 0xffff} { // where another way to write it begins
+		f.Add(appendElement(nil, tagSequence, make([]byte, length)))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		e, rest, err := readElement(data)

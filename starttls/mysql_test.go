@@ -349,6 +349,8 @@ func TestMySQLCheckIsDeniedRatherThanCountedAsAnError(t *testing.T) {
 		{name: "in TLS", encrypted: true, target: packet(3, "\xfeclient_ed25519\x00") + packet(5, denied), proof: packet(4, strings.Repeat("\x00", 64))},
 		{name: "at once", encrypted: true, target: packet(3, denied)},
 		{name: "turned away", target: packet(0, "\xff\x69\x04Host is blocked"), reason: reasonTarget},
+		{name: "an empty packet", encrypted: true, target: packet(3, ""), reason: reasonMalformed},
+		{name: "no end", encrypted: true, target: rounds(3, "\x01x")[:mysqlRounds*len(packet(3, "\x01x"))], reason: reasonMalformed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -364,5 +366,93 @@ func TestMySQLCheckIsDeniedRatherThanCountedAsAnError(t *testing.T) {
 	}
 	if newSMTP().Leave(true) != nil {
 		t.Error("SMTP has something to say at the end of a check")
+	}
+}
+
+// TestMySQLGreetingsThatAreNone: from a server that could not be kept apart from its clients by TLS, or not from a server.
+func TestMySQLGreetingsThatAreNone(t *testing.T) {
+	t.Parallel()
+	good := mysqlTarget(mysqlCommon)
+	whole := string(good.marshal())
+	for name, payload := range map[string]string{
+		"nothing":                    "",
+		"a version without an end":   whole[:4],
+		"no fixed part":              whole[:len("\x0a8.0.1\x00")+10],
+		"no second part":             whole[:len("\x0a8.0.1\x00")+32],
+		"no version 4.1":             string(greetingWithout(mysqlProtocol41)),
+		"no plugins":                 string(greetingWithout(mysqlPluginAuth)),
+		"no proofs with a scramble":  string(greetingWithout(mysqlSecureAuth)),
+		"a scramble that is longer":  whole[:len("\x0a8.0.1\x00")+20] + "\x40" + whole[len("\x0a8.0.1\x00")+21:],
+		"another protocol's version": "\x09" + whole[1:],
+	} {
+		if g, err := parseMySQLGreeting([]byte(payload)); err == nil {
+			t.Errorf("%s: %+v", name, g)
+		} else {
+			wantReason(t, err, reasonMalformed, nil)
+		}
+	}
+	if _, err := parseMySQLGreeting([]byte(whole)); err != nil {
+		t.Error(err)
+	}
+}
+
+func greetingWithout(capability uint64) []byte {
+	g := mysqlTarget(mysqlCommon &^ capability)
+	return g.marshal()
+}
+
+// TestMySQLResponsesInTheirEncodings: a proof may have its length before it in several ways, or a zero behind it.
+func TestMySQLResponsesInTheirEncodings(t *testing.T) {
+	t.Parallel()
+	const encoded, plain = mysqlCan | mysqlLengthEncoding, mysqlCan &^ mysqlSecureAuth
+	for _, test := range []struct {
+		name         string
+		capabilities uint32
+		proof        string
+		good         bool
+	}{
+		{"one byte of length", mysqlCan, "\x03abc", true},
+		{"one byte, encoded", encoded, "\x03abc", true},
+		{"two bytes", encoded, "\xfc\x03\x00abc", true},
+		{"three bytes", encoded, "\xfd\x03\x00\x00abc", true},
+		{"eight bytes", encoded, "\xfe\x03\x00\x00\x00\x00\x00\x00\x00abc", true},
+		{"a zero behind", plain, "abc\x00", true},
+		{"nothing", encoded, "", false},
+		{"a NULL", encoded, "\xfb", false},
+		{"a length that is none", encoded, "\xff", false},
+		{"half a length", encoded, "\xfd\x03", false},
+		{"a length that is a lie", encoded, "\xfe\xff\xff\xff\xff\xff\xff\xff\xffabc", false},
+		{"no zero behind", plain, "abc", false},
+	} {
+		behind := ""
+		if test.good {
+			behind = "shop\x00plugin\x00attr"
+		}
+		r, err := parseMySQLResponse([]byte(answer(test.capabilities, "alice\x00"+test.proof+behind)))
+		if !test.good {
+			if err == nil {
+				t.Errorf("%s: %+v", test.name, r)
+			}
+			continue
+		}
+		if err != nil || string(r.user) != "alice" || string(r.database) != "shop" || r.plugin != "plugin" || string(r.rest) != "attr" {
+			t.Errorf("%s: %+v, %v", test.name, r, err)
+		}
+	}
+}
+
+// TestMySQLClientIsHeldToWhatItWasOffered, MariaDB's own capabilities included.
+func TestMySQLClientIsHeldToWhatItWasOffered(t *testing.T) {
+	t.Parallel()
+	mariaDB := answer(mysqlCan&^mysqlLongPassword|mysqlZstd, who)
+	mariaDB = mariaDB[:28] + "\x1d\x00\x00\x00" + mariaDB[32:]
+	r, err := parseMySQLResponse([]byte(mariaDB))
+	if err != nil || r.capabilities>>32 != 0x1d || string(r.rest) != "\x04attr" {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	offered := mysqlTarget(mysqlCommon&^mysqlLongPassword&^mysqlAttributes | 0x11<<32)
+	r.limit(&offered)
+	if want := uint64(mysqlCan)&^mysqlLongPassword&^mysqlAttributes | 0x11<<32; r.capabilities != want || r.rest != nil {
+		t.Errorf("capabilities %#x, want %#x; %q behind", r.capabilities, want, r.rest)
 	}
 }
