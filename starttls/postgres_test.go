@@ -88,6 +88,7 @@ func TestPostgresClientInPlaintextIsTakenToATargetInTLS(t *testing.T) {
 		{name: "other mechanisms", client: startup, target: sasl("SCRAM-SHA-256", "OAUTHBEARER"), toClient: sasl("SCRAM-SHA-256", "OAUTHBEARER"), toTarget: startup},
 		{name: "nothing but that", client: startup, target: sasl("SCRAM-SHA-256-PLUS"), toClient: sasl("SCRAM-SHA-256-PLUS"), toTarget: startup},
 		{name: "NegotiateProtocolVersion first", client: startup, target: "v\x00\x00\x00\x08\x00\x00\x00\x00" + ok, toClient: "v\x00\x00\x00\x08\x00\x00\x00\x00" + ok, toTarget: startup},
+		{name: "NegotiateProtocolVersion and no more", client: startup, target: strings.Repeat("v\x00\x00\x00\x08\x00\x00\x00\x00", 2), toClient: strings.Repeat("v\x00\x00\x00\x08\x00\x00\x00\x00", 2), toTarget: startup},
 		{name: "ErrorResponse", client: startup, target: "E\x00\x00\x10\x00S", toClient: "E\x00\x00\x10\x00", toTarget: startup},
 		{name: "SSLRequest twice", client: sslRequest + sslRequest, target: "E\x00\x00\x00\x05!", toClient: "NE\x00\x00\x00\x05", toTarget: sslRequest},
 		{name: "a message that is too long", client: long, toClient: "E", reason: reasonMalformed},
