@@ -58,8 +58,10 @@ func (s *Server) reach(ctx context.Context, dial func(context.Context) (net.Conn
 		s.observeReach(took, 0, nil)
 	}
 	s.keep(t)
-	if latest := s.verdict.Load(); latest != nil && t.recheck(*latest) {
-		return nil, &handshakeError{err: errors.New("its certificate is no longer accepted"), target: true}
+	if latest := s.verdict.Load(); latest != nil {
+		if err := t.recheck(*latest); err != nil {
+			return nil, &handshakeError{err: err, target: true, peer: t.side.tls.ConnectionState()}
+		}
 	}
 	return t, nil
 }
@@ -154,14 +156,14 @@ func (s *Server) targets() []*reached {
 	return list
 }
 
-// recheck closes the target if verify rejects it.
-func (t *reached) recheck(verify verdict) (cut bool) {
-	if t.side.verify(verify) == nil {
-		return false
+// recheck closes the target if verify rejects it, for which it returns why.
+func (t *reached) recheck(verify verdict) error {
+	err := t.side.verify(verify)
+	if err != nil {
+		t.leave()
+		t.side.abort()
 	}
-	t.leave()
-	t.side.abort()
-	return true
+	return err
 }
 
 // targetStream is a target as a stream of bytes.

@@ -24,7 +24,7 @@ func (s *Server) Recheck(verify func(tls.ConnectionState) error) (closed int) {
 		}
 	}
 	for _, t := range s.targets() {
-		if t.recheck(verify) {
+		if t.recheck(verify) != nil {
 			closed++
 		}
 	}
