@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"testing"
 	"testing/synctest"
@@ -26,7 +28,7 @@ func TestHandledStreamsThatWaitHaveNoBuffers(t *testing.T) { //nolint:tparallel 
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			certs := newPKI(t)
-			front, back := listenTCP(t), listenTCP(t)
+			front, back := listenHere(t), listenHere(t)
 			server := &Server{}
 			dial := dialerTo(back)
 			if test.secureTargets {
@@ -176,16 +178,6 @@ func TestClientsThatTakeNothingAreCut(t *testing.T) {
 	}
 }
 
-func listenTCP(t *testing.T) net.Listener {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { closeAllOf(ln) })
-	return ln
-}
-
 // heap is how many bytes are in use.
 func heap() int64 {
 	for range 3 { // what a pool has goes with the second collection
@@ -194,4 +186,85 @@ func heap() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// What a handler is told of a client is what a PROXY header and the handshake say of it.
+func TestHandlersAreToldWhoTheClientIs(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		secure bool
+		want   string
+	}{
+		{"plain", false, `203.0.113.7:54321 198.51.100.99:8443 "" false "" 0`},
+		{"TLS, by a route", true, `203.0.113.7:54321 198.51.100.99:8443 "a" true "localhost" 1`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				certs := newPKI(t)
+				told := make(chan string, 1)
+				server := &Server{Handle: func(_ context.Context, client *Client) {
+					state := client.ConnectionState()
+					told <- fmt.Sprintf("%v %v %q %v %q %d", client.RemoteAddr(), client.LocalAddr(), client.Route(), client.Secure(), state.ServerName, len(state.PeerCertificates))
+				}}
+				if test.secure {
+					server.TLS = certs.serverConfig()
+					server.Route = func(name string) *Route { return map[string]*Route{"localhost": {Name: "a"}}[name] }
+				}
+				r := startFrom(t, balancer, server)
+				var c net.Conn = &prefixed{Conn: dialFront(t, r), prefix: header2}
+				if test.secure {
+					c = tls.Client(c, certs.clientConfig())
+				}
+				go func() { _, _ = c.Write([]byte("hello")) }()
+				if got := <-told; got != test.want {
+					t.Errorf("told of %s, want %s", got, test.want)
+				}
+				_, _ = io.ReadAll(c)
+				_ = c.Close()
+				stopAll(t, r)
+			})
+		})
+	}
+}
+
+// A handler that is to stop waits for neither direction.
+func TestHandlersMayBoundBothDirections(t *testing.T) {
+	t.Parallel()
+	for _, secure := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			certs := newPKI(t)
+			failed := make(chan error, 2)
+			server := &Server{Handle: func(_ context.Context, client *Client) {
+				_ = client.SetDeadline(time.Now().Add(time.Minute))
+				_, err := client.Read(make([]byte, 1))
+				failed <- err
+				_, err = client.Write(make([]byte, 1<<20))
+				failed <- err
+			}}
+			if secure {
+				server.TLS = certs.serverConfig()
+			}
+			r := start(t, server, nil)
+			c := dialFront(t, r)
+			began := time.Now()
+			if secure {
+				session := tls.Client(c, certs.clientConfig())
+				if err := session.Handshake(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 {
+				if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != time.Minute {
+					t.Errorf("TLS %v: %v after %v", secure, err, time.Since(began))
+				}
+			}
+			_ = c.Close()
+			stopAll(t, r)
+			if got := r.journal.all(); got[len(got)-1] != "closed eof" { // a deadline is the handler's affair
+				t.Errorf("TLS %v: told of %q", secure, got)
+			}
+		})
+	}
 }

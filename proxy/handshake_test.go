@@ -161,6 +161,11 @@ func TestReasonsOfDialling(t *testing.T) {
 	}
 	refusing := dialerTo(nobody)
 	_ = nobody.Close()
+	certs := newPKI(t)
+	other := certs.serverConfig()
+	other.NextProtos = []string{"postgresql"}
+	ours := certs.clientConfig()
+	ours.NextProtos = []string{"h2"}
 	absent := &net.UnixAddr{Name: t.TempDir() + "/absent", Net: "unix"}
 
 	for _, c := range []struct {
@@ -191,6 +196,14 @@ func TestReasonsOfDialling(t *testing.T) {
 			go func() { _, _ = io.Copy(io.Discard, far) }()
 			return near, nil
 		}, &tls.Config{ServerName: "localhost", MinVersion: tls.VersionTLS12}, nil)},
+		{"the target speaks another protocol", "failed handshake no_shared_protocol", TLSDialer(func(context.Context) (net.Conn, error) {
+			near, far := memnet.Pipe(16 << 10)
+			go func() {
+				_ = tls.Server(far, other).Handshake()
+				_ = far.Close()
+			}()
+			return near, nil
+		}, ours, nil)},
 		{"the target hangs up", "failed handshake connection_lost", TLSDialer(func(context.Context) (net.Conn, error) {
 			near, far := memnet.Pipe(100)
 			_ = far.Close()

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sallyport/internal/memnet"
@@ -267,5 +269,95 @@ func TestLeavingWaitsForNobodyWithLimits(t *testing.T) {
 			}
 			_ = s.Shutdown(t.Context())
 		}
+	}
+}
+
+// queue is a listener whose queue is full by the time that Accept is interrupted.
+type queue struct {
+	net.Listener // nil; its other methods are not called
+
+	waiting chan net.Conn
+	wake    chan struct{} // closed once there was a deadline
+	once    sync.Once
+	until   atomic.Pointer[time.Time] // the deadline
+	closed  atomic.Bool
+}
+
+func (q *queue) Accept() (net.Conn, error) {
+	select {
+	case <-q.wake:
+	default:
+		<-q.wake
+		return nil, os.ErrDeadlineExceeded
+	}
+	select {
+	case c := <-q.waiting:
+		return c, nil
+	case <-time.After(time.Until(*q.until.Load())):
+		return nil, os.ErrDeadlineExceeded
+	}
+}
+
+func (q *queue) SetDeadline(t time.Time) error {
+	q.until.Store(&t)
+	q.once.Do(func() { close(q.wake) })
+	return nil
+}
+
+func (q *queue) Close() error {
+	q.closed.Store(true)
+	return nil
+}
+
+func TestADrainAcceptsWhoIsInTheQueue(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name     string
+		server   *Server
+		accepted int // of five; Drain does not wait for places
+	}{
+		{"without limits", &Server{}, 5},
+		{"with a limit", &Server{MaxConns: 3}, 3},
+		{"with a limit of those that have not settled", &Server{MaxHandshakes: 2}, 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				q := &queue{waiting: make(chan net.Conn, 5), wake: make(chan struct{})}
+				var clients []net.Conn
+				for range cap(q.waiting) {
+					client, server := memnet.Pipe(1 << 10)
+					clients = append(clients, client)
+					q.waiting <- server
+				}
+				proceed := make(chan struct{})
+				s := test.server
+				s.Dial = func(ctx context.Context) (net.Conn, error) {
+					<-proceed
+					return echoed(ctx)
+				}
+				served, drained := make(chan error, 1), make(chan error, 1)
+				go func() { served <- s.Serve(q) }()
+				synctest.Wait()
+				go func() { drained <- s.Drain(context.Background()) }()
+				if err := <-served; !errors.Is(err, ErrServerClosed) || !q.closed.Load() {
+					t.Errorf("Serve returned %v, and has closed the listener: %v", err, q.closed.Load())
+				}
+				close(proceed)
+				for _, client := range clients[:test.accepted] {
+					if err := greet(client); err != nil {
+						t.Error(err)
+					}
+				}
+				closeAll(clients...)
+				if err := <-drained; err != nil {
+					t.Error(err)
+				}
+				if _, total := s.Counts(); int(total) != test.accepted || len(q.waiting) != len(clients)-test.accepted {
+					t.Errorf("%d were accepted, %d left; want %d", total, len(q.waiting), test.accepted)
+				}
+				time.Sleep(time.Minute) // for those that echo to go
+			})
+		})
 	}
 }

@@ -85,6 +85,30 @@ func TestServeAfterShutdownClosesTheListener(t *testing.T) {
 	}
 }
 
+// A Server has one listener. One more is closed, so that nobody waits there for an answer.
+func TestServeIsCalledOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, &Server{CloseTimeout: time.Minute}, nil)
+		synctest.Wait()
+		another := memnet.Listen(1)
+		if err := r.Serve(another); err == nil || errors.Is(err, ErrServerClosed) {
+			t.Errorf("a second Serve returned %v", err)
+		}
+		if _, err := another.Dial(t.Context()); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("the second listener is still open: %v", err)
+		}
+		client, target := r.connect(t) // and the first goes on
+		mustWrite(t, client, "hello")
+		wantRead(t, target, "hello")
+		if in, out := r.Bytes(); in != int64(len("hello")) || out != 0 {
+			t.Errorf("%d bytes in, %d out, while the connection is open", in, out)
+		}
+		closeAll(client, target)
+		_ = r.stop(t, time.Minute)
+	})
+}
+
 func TestMaxConnsKeepsTheRestWaiting(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -299,5 +300,52 @@ func TestADeadlineIsTheReasonAfterAnEndWithoutCloseNotify(t *testing.T) {
 		_ = target.Close()
 		_ = r.stop(t, time.Second)
 		wantEvents(t, r, "accepted", "handshake", "opened", "closed close_timeout")
+	})
+}
+
+// What a peer says or breaks once the handshake is over is its doing, and no end of its stream.
+func TestAPeerThatBreaksTLSIsNoEnd(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ record, reason string }{
+		"a record that is longer than there may be": {"\x17\x03\x03\xff\xff", "client_bad_tls_message"},
+		"a record that nobody has sealed":           {"\x17\x03\x03\x00\x20" + strings.Repeat("x", 0x20), "client_bad_tls_message"},
+		"no record":                                 {"GET / HTTP/1.1\r\n", "client_error"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				certs := newPKI(t)
+				r := start(t, &Server{TLS: certs.serverConfig(), CloseTimeout: time.Minute}, nil)
+				client, target := r.connectTLS(t, certs)
+				mustWrite(t, client, "hello")
+				wantRead(t, target, "hello")
+				mustWrite(t, newSide(client).socket, test.record)
+				wantReadError(t, target, syscall.ECONNRESET)
+				newSide(client).close()
+				_ = target.Close()
+				_ = r.stop(t, time.Second)
+				wantEvents(t, r, "accepted", "handshake", "opened", "closed "+test.reason)
+			})
+		})
+	}
+}
+
+// In TLS 1.3 a target refuses a certificate when the client's part of the handshake is over.
+func TestATargetThatRefusesTheCertificateLateIsNoEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		certs := newPKI(t)
+		config := certs.clientConfig()
+		config.Certificates = []tls.Certificate{newPKI(t).client}
+		r := start(t, &Server{CloseTimeout: time.Minute}, config)
+		client := dialFront(t, r)
+		target := tls.Server(r.accept(t), certs.serverConfig())
+		if err := target.Handshake(); err == nil {
+			t.Error("the target lets a stranger in")
+		}
+		wantReadError(t, client, syscall.ECONNRESET)
+		closeAll(client, target)
+		_ = r.stop(t, time.Second)
+		wantEvents(t, r, "accepted", "handshake", "opened", "closed target_alert")
 	})
 }

@@ -400,3 +400,45 @@ func TestATargetThatRefusesTheCertificateIsJoinedInVain(t *testing.T) {
 		_ = back.Close()
 	})
 }
+
+// What we call ourselves before TLS is where the client connected to, which a PROXY header tells.
+func TestUpgradesBehindAHeaderAreOfTheAddressInFront(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		told := make(chan string, 1)
+		r := startFrom(t, balancer, &Server{TLS: newPKI(t).serverConfig(), Upgrade: func() Upgrade {
+			return Upgrade{Client: func(client net.Conn) error {
+				told <- client.LocalAddr().String()
+				return denied{}
+			}}
+		}})
+		c := dialFront(t, r)
+		mustWrite(t, c, header2)
+		if got := <-told; got != "198.51.100.99:8443" {
+			t.Errorf("it is called %s", got)
+		}
+		_ = c.Close()
+		_ = r.stop(t, time.Minute)
+	})
+}
+
+// Whatever comes of a dial that took too long is closed.
+func TestATargetThatComesTooLateIsClosed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		near, far := memnet.Pipe(1)
+		r := start(t, &Server{DialTimeout: time.Second, CloseTimeout: time.Minute, Upgrade: func() Upgrade {
+			return Upgrade{Dial: func(ctx context.Context, _ net.Conn) (net.Conn, error) {
+				<-ctx.Done()
+				return near, nil
+			}}
+		}}, nil)
+		c := dialFront(t, r)
+		if _, err := far.Read(make([]byte, 1)); err == nil {
+			t.Error("the target got something")
+		}
+		closeAll(c, far)
+		_ = r.stop(t, time.Minute)
+		wantEvents(t, r, "accepted", "failed dial timeout", "closed timeout")
+	})
+}
