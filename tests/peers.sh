@@ -57,6 +57,7 @@ postfix                                   postfix
 /usr/lib/wine/wine64                      wine64
 x86_64-w64-mingw32-gcc                    gcc-mingw-w64-x86-64
 carbon-cache                              graphite-carbon
+stunnel4                                  stunnel4
 chromium                                  chromium
 podman                                    podman
 runc                                      runc
