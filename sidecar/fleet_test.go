@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -92,5 +93,68 @@ func TestAReloadThatComesTooLateChangesNothing(t *testing.T) {
 	}
 	if err := s.close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// reread has the process read a file that says something else by now.
+func (r *rig) reread(t *testing.T, text string) {
+	t.Helper()
+	writeConfig(t, r.dir, text)
+	r.signals <- syscall.SIGHUP
+}
+
+// Who is connected to a tunnel that is no longer there has --shutdown-timeout.
+func TestConnectionsOfARemovedTunnelAreCutWhenTheirTimeIsUp(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	echo(t, listen(t, dir+"/out"))
+	r := start(t, dir, "run --config "+writeConfig(t, dir, manyTunnels)+" --shutdown-timeout 50ms")
+	r.waitLog(t, "msg=listening", 2)
+	kept, err := r.dialTLS(t, "client")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := roundTrip(kept, "before"); err != nil {
+		t.Fatal(err)
+	}
+	r.reread(t, strings.Replace(manyTunnels, `- {name: web, mode: server, listen: "unix:@/in"}`, "", 1))
+	r.waitLog(t, `"drained; connections were closed that took longer" tunnel=web limit=50ms`, 1)
+	if _, err := kept.Read(make([]byte, 1)); err == nil {
+		t.Error("who was connected still is")
+	}
+	eventually(t, func() bool { return len(r.sidecar.fleet.members()) == 1 }, func() string { return "the tunnel is still shown" })
+}
+
+// The file of a socket that is in use cannot become somebody else's: whoever waits in its queue came under the old permissions.
+func TestPermissionsOfAListenerInUseStay(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	echo(t, listen(t, dir+"/out"))
+	r := start(t, dir, "run --config "+writeConfig(t, dir, manyTunnels))
+	r.waitLog(t, "msg=listening", 2)
+	for i, more := range []string{"listen-mode: 0600", "listen-owner: root"} {
+		r.reread(t, strings.Replace(manyTunnels, `"unix:@/in"}`, `"unix:@/in", `+more+"}", 1))
+		r.waitLog(t, "permissions and owner of a socket that is in use stay; restart the process, or choose another path", i+1)
+	}
+	conn, err := r.dialTLS(t, "client")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := roundTrip(conn, "after"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestATunnelIsDrainedOnce(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	r := start(t, dir, "run --config "+writeConfig(t, dir, manyTunnels))
+	r.waitLog(t, "msg=listening", 2)
+	for _, name := range []string{"none", "web", "web", "other", "web"} {
+		r.sidecar.fleet.drain(name)
+	}
+	r.waitLog(t, "msg=drained", 2)
+	if n := strings.Count(r.log.String(), "draining a tunnel"); n != 2 {
+		t.Errorf("%d drains have begun:\n%s", n, r.log)
 	}
 }

@@ -294,3 +294,36 @@ func must[T any](v T, err error) T {
 	}
 	return v
 }
+
+// TestRoutesThatCannotBeLoadedAreToldByTheirPlace in the file, and leave nothing open.
+func TestRoutesThatCannotBeLoadedAreToldByTheirPlace(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, route, want string }{
+		{"identity", "cert: @/none.pem, key: @/server-key.pem", "8:44: cert @/none.pem: "},
+		{"trust", "cacert: @/none.pem", "8:44: cacert @/none.pem: "},
+		{"policy", "allow-policy: @/none.rego, allow-query: data.a.b", "8:44: allow-policy @/none.rego: "},
+		{"policy beside an identity", "allow-policy: @/none.rego, allow-query: data.a.b, cert: @/client.pem, key: @/client-key.pem", "8:44: allow-policy @/none.rego: "},
+		{"target", "target: 'absent.invalid:80', unsafe-target: true", "8:44: target absent.invalid:80: "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir := newDir(t)
+			path := writeConfig(t, dir, `
+defaults: {cert: @/server.pem, key: @/server-key.pem, cacert: @/ca.pem, allow-cn: nobody, target: "unix:@/out"}
+tunnels:
+- name: web
+  mode: server
+  listen: "unix:@/in"
+  routes:
+  - {name: first, server-name: first.test, `+test.route+`}
+`)
+			s, err := New(t.Context(), parse(t, dir, "run --config "+path), Build{}, new(syncBuffer))
+			if err == nil {
+				t.Fatal(s.close())
+			}
+			if want := path + ":" + strings.ReplaceAll(test.want, "@", dir); !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("%v, want %s", err, want)
+			}
+		})
+	}
+}
