@@ -136,13 +136,13 @@ func TestClientsThatTakeNothingAreCut(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				const pieces, size = 5, 4 << 10 // each as large as the buffer on the way
+				const pieces, size = 5, 4 << 10 // after a first one, each as large as the buffer on the way
 				failed := make(chan error, 1)
 				var cut time.Time
 				r := start(t, &Server{Handle: func(_ context.Context, client *Client) {
 					client.BoundWrites(test.limit)
+					_, err := client.Write(make([]byte, size))
 					time.Sleep(time.Hour) // while nothing is written there is no bound
-					var err error
 					for n := 0; n < pieces && err == nil; n++ {
 						_, err = client.Write(make([]byte, size))
 					}
@@ -152,7 +152,7 @@ func TestClientsThatTakeNothingAreCut(t *testing.T) {
 				c := dialFront(t, r)
 				time.Sleep(time.Hour)
 				began := time.Now()
-				for n := 0; test.pause > 0 && n < pieces; n++ {
+				for n := 0; test.pause > 0 && n <= pieces; n++ {
 					time.Sleep(test.pause)
 					_, _ = io.ReadFull(c, make([]byte, size))
 				}
