@@ -5,9 +5,11 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -279,4 +281,107 @@ func TestSocketsAreCounted(t *testing.T) {
 	if s := r.state(t, "a"); s.Total != 3 {
 		t.Errorf("%d connections were made, want 3", s.Total)
 	}
+}
+
+// Connections that were on their way when a member was ejected say nothing new when they fail: it comes back when it would have.
+func TestOneOutageEjectsOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(Options{}, 1)
+		defer r.Close()
+		r.places[0].silence, r.places[0].err = time.Second, errRefused
+		var dials sync.WaitGroup
+		for range 50 {
+			dials.Go(func() {
+				if _, err := r.Dial(t.Context(), nil); err == nil {
+					t.Error("somebody got through")
+				}
+			})
+		}
+		dials.Wait()
+		if s := r.state(t, "a"); s.Ejections != 1 || s.Failures["connection_refused"] != 50 || s.Open != 0 {
+			t.Errorf("%+v, want one ejection for 50 failures", s)
+		}
+		r.places[0].answers(nil)
+		r.places[0].silence = 0
+		time.Sleep(2 * time.Second) // twice what it took
+		if s := r.state(t, "a"); s.Ejected {
+			t.Errorf("%+v, want it back", s)
+		}
+		_, conn := r.connect(t, t.Context())
+		_ = conn.Close()
+	})
+}
+
+// Where all are ejected, whoever failed less is tried first.
+func TestOfThoseEjectedTheOneThatComesBackFirstIsTried(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(Options{Balance: First}, 1, 1)
+		defer r.Close()
+		r.places[0].answers(errRefused)
+		for range 6 { // until it is left alone for long
+			_, conn := r.connect(t, t.Context())
+			_ = conn.Close()
+			time.Sleep(maxEjection)
+		}
+		r.places[1].answers(errRefused)
+		if _, err := r.Dial(t.Context(), nil); err == nil {
+			t.Fatal("somebody got through")
+		}
+		r.places[0].answers(nil)
+		r.places[1].answers(nil)
+		if i, conn := r.connect(t, t.Context()); i != 1 || conn.Close() != nil {
+			t.Errorf("got to %d, want 1", i)
+		}
+	})
+}
+
+// What counts a socket leaves it what it is: it can be half-closed, and waited for by the system.
+func TestHeldSocketsAreSocketsStill(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	dial := func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", ln.Addr().String())
+	}
+	group := New(Options{Targets: []Target{{Name: "a", Dialer: func(netip.Addr) DialFunc { return dial }}}})
+	defer group.Close()
+	conn, err := group.Dial(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	there, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = there.Close() }()
+	if _, err := conn.(syscall.Conn).SyscallConn(); err != nil {
+		t.Error(err)
+	}
+	half := conn.(interface{ CloseWrite() error })
+	if err := half.CloseWrite(); err != nil {
+		t.Error(err)
+	}
+	if rest, err := io.ReadAll(there); err != nil || len(rest) > 0 {
+		t.Errorf("%q, %v", rest, err)
+	}
+	if s := group.States()[0]; s.Open != 1 {
+		t.Errorf("%d count as open after one direction was closed", s.Open)
+	}
+
+	near, far := net.Pipe() // which can do neither
+	defer func() { _ = far.Close() }()
+	pipe := &held{Conn: near, lease: &lease{group: group, member: group.members[0]}}
+	if _, err := pipe.SyscallConn(); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("SyscallConn of a pipe: %v", err)
+	}
+	if err := pipe.CloseWrite(); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("CloseWrite of a pipe: %v", err)
+	}
+	_ = near.Close()
 }

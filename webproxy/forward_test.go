@@ -144,6 +144,79 @@ func TestEarlyAnswersGoOn(t *testing.T) {
 	}
 }
 
+// HTTP/1.0 knows no answers before the one that counts, and would take one for that (RFC 9110, section 15.2).
+func TestEarlyAnswersAreNotForHTTP10(t *testing.T) {
+	t.Parallel()
+	r := start(t, &Proxy{}, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusEarlyHints)
+		_, _ = io.WriteString(w, "late")
+	})
+	if response, body := r.ask("GET / HTTP/1.0\r\nHost: a\r\n\r\n"); response.StatusCode != http.StatusOK || body != "late" {
+		t.Errorf("%s %q", response.Status, body)
+	}
+}
+
+// What a target says behind its answer goes on, whether or not it has said before what that would be.
+func TestTrailersOfAnswersGoOn(t *testing.T) {
+	t.Parallel()
+	r := start(t, &Proxy{}, func(w http.ResponseWriter, r *http.Request) {
+		name := "Sum"
+		if r.URL.Path == "/announced" {
+			w.Header().Set("Trailer", name)
+		} else {
+			name = http.TrailerPrefix + name
+		}
+		_, _ = io.WriteString(w, "body")
+		_ = http.NewResponseController(w).Flush()
+		w.Header().Set(name, "s")
+	})
+	for _, http2 := range []bool{false, true} {
+		for _, path := range []string{"/announced", "/sudden"} {
+			response, err := r.client(http2).Get("http://a" + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, announced := response.Trailer["Sum"]
+			body, err := io.ReadAll(response.Body)
+			_ = response.Body.Close()
+			if err != nil || string(body) != "body" || response.Trailer.Get("Sum") != "s" || announced != (path == "/announced") {
+				t.Errorf("HTTP/2 %v, %s: %q, trailer %v, announced: %v, %v", http2, path, body, response.Trailer, announced, err)
+			}
+		}
+	}
+}
+
+// Nothing but Dial has to be set, and any connection does.
+func TestAProxyNeedsToBeToldNoMoreThanItsTarget(t *testing.T) {
+	t.Parallel()
+	target := agreeing(func(c net.Conn, in *bufio.Reader) { _, _ = io.Copy(c, in) })
+	p := &Proxy{Dial: func(context.Context) (net.Conn, error) {
+		near, far := memnet.Pipe(64 << 10)
+		go target(far)
+		return near, nil
+	}}
+	client, server := memnet.Pipe(64 << 10)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		p.Handle(context.Background(), struct{ net.Conn }{server}) // which can do nothing more
+	}()
+	_, _ = io.WriteString(client, upgradeRequest)
+	in := bufio.NewReader(client)
+	response, err := http.ReadResponse(in, nil)
+	if err != nil || response.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatal(response, err)
+	}
+	_, _ = io.WriteString(client, "echo")
+	got := make([]byte, len("helloecho"))
+	if _, err := io.ReadFull(in, got); err != nil || string(got) != "helloecho" {
+		t.Errorf("%q, %v", got, err)
+	}
+	p.Close()
+	<-over
+	_ = client.Close()
+}
+
 func TestABodyThatNobodyWantsIsNotSent(t *testing.T) {
 	t.Parallel()
 	r := start(t, &Proxy{}, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusExpectationFailed) })
