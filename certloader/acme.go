@@ -103,18 +103,9 @@ type acme struct {
 }
 
 func newACME(opts ACMEOptions) (*acme, error) {
-	domain, err := idna.Lookup.ToASCII(strings.TrimSuffix(opts.Domain, "."))
-	switch _, notIP := netip.ParseAddr(domain); {
-	case err != nil || domain == "" || notIP == nil:
-		return nil, fmt.Errorf("--auto-acme-cert %q: not a DNS name that a certificate can be issued for (wildcards and IP addresses cannot be validated here)", opts.Domain)
-	case opts.Email == "":
-		return nil, fmt.Errorf("--auto-acme-cert %s: needs --auto-acme-email too", domain)
-	case !opts.Agreed:
-		return nil, fmt.Errorf("--auto-acme-cert %s: needs --auto-acme-agree-to-tos too", domain)
-	case opts.Storage == "" && !hasDataHome():
-		return nil, fmt.Errorf("--auto-acme-cert %s: no directory to keep the certificate in: neither XDG_DATA_HOME nor HOME is set; set XDG_DATA_HOME to one that lasts", domain)
+	if err := opts.check(); err != nil {
+		return nil, err
 	}
-	opts.Domain = domain
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
@@ -155,6 +146,24 @@ func newACME(opts ACMEOptions) (*acme, error) {
 		Logger:  zap.NewNop(),
 	})
 	return a, nil
+}
+
+// check refuses what nothing can be got for, or kept, and writes Domain as it is in
+// certificates.
+func (o *ACMEOptions) check() error {
+	domain, err := idna.Lookup.ToASCII(strings.TrimSuffix(o.Domain, "."))
+	switch _, notIP := netip.ParseAddr(domain); {
+	case err != nil || domain == "" || notIP == nil:
+		return fmt.Errorf("--auto-acme-cert %q: not a DNS name that a certificate can be issued for (wildcards and IP addresses cannot be validated here)", o.Domain)
+	case o.Email == "":
+		return fmt.Errorf("--auto-acme-cert %s: needs --auto-acme-email too", domain)
+	case !o.Agreed:
+		return fmt.Errorf("--auto-acme-cert %s: needs --auto-acme-agree-to-tos too", domain)
+	case o.Storage == "" && !hasDataHome():
+		return fmt.Errorf("--auto-acme-cert %s: no directory to keep the certificate in: neither XDG_DATA_HOME nor HOME is set; set XDG_DATA_HOME to one that lasts", domain)
+	}
+	o.Domain = domain
+	return nil
 }
 
 // hasDataHome reports whether the environment names a directory for what is to
