@@ -130,10 +130,7 @@ func (s *Source) reload(ctx context.Context, done chan<- error) {
 // and otherwise gives s its generation.
 func (s *snapshot) checkAfter(previous *snapshot, now time.Time) error {
 	for _, one := range s.shows {
-		if previous.hasLeaf(one.Leaf) {
-			continue // one that is in use already is no reason to refuse what came with it
-		}
-		if err := one.checkDates(now); err != nil {
+		if err := one.checkAfter(previous.chainOf(one.Leaf), now); err != nil {
 			return err
 		}
 	}
@@ -217,26 +214,33 @@ func newSnapshot(material *Material) (*snapshot, error) {
 	return s, nil
 }
 
-// hasLeaf reports whether an identity has that certificate.
-func (s *snapshot) hasLeaf(leaf *x509.Certificate) bool {
-	return slices.ContainsFunc(s.shows, func(one identity) bool { return one.Leaf.Equal(leaf) })
+// chainOf returns the certificates of the identity that has this leaf, in order; nil
+// if there is none.
+func (s *snapshot) chainOf(leaf *x509.Certificate) []*x509.Certificate {
+	i := slices.IndexFunc(s.shows, func(one identity) bool { return one.Leaf.Equal(leaf) })
+	if i < 0 {
+		return nil
+	}
+	return append([]*x509.Certificate{leaf}, s.shows[i].intermediates...)
 }
 
-// checkDates refuses an identity that peers would refuse at this time: for its
-// own dates, or for those of an intermediate that it needs.
-func (i identity) checkDates(now time.Time) error {
+// checkAfter refuses an identity that peers would refuse at this time: for its
+// own dates, or for those of an intermediate that it needs. What is in use with it
+// already is no reason to refuse what came beside.
+func (i identity) checkAfter(inUse []*x509.Certificate, now time.Time) error {
 	issued := i.Leaf
-	if err := checkDates(issued, now); err != nil {
-		return fmt.Errorf("%s: %w", i.origin, err)
-	}
-	for _, cert := range i.intermediates {
-		if isRoot := bytes.Equal(cert.RawSubject, cert.RawIssuer); isRoot || !bytes.Equal(cert.RawSubject, issued.RawIssuer) {
+	for n, cert := range append([]*x509.Certificate{i.Leaf}, i.intermediates...) {
+		isRoot := bytes.Equal(cert.RawSubject, cert.RawIssuer)
+		if n > 0 && (isRoot || !bytes.Equal(cert.RawSubject, issued.RawIssuer)) {
 			break // peers have roots of their own, and the rest is not on the way to one
+		}
+		issued = cert
+		if slices.ContainsFunc(inUse, cert.Equal) {
+			continue
 		}
 		if err := checkDates(cert, now); err != nil {
 			return fmt.Errorf("%s: %w", i.origin, err)
 		}
-		issued = cert
 	}
 	return nil
 }

@@ -413,6 +413,38 @@ func TestReloadRefusesAnIdentityWithAnExpiredIntermediate(t *testing.T) {
 	}
 }
 
+// The certificate may stay the same, and what it needs be replaced by something
+// worse: an old cross-signature, say.
+func TestReloadRefusesAnExpiredIntermediateForTheCertificateInUse(t *testing.T) {
+	t.Parallel()
+	root := newCA(t, devpki.Options{})
+	sub, err := root.Intermediate(devpki.Options{CommonName: "sub"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := issue(t, sub, devpki.Request{CommonName: "server"})
+	template := *sub.Certificate()
+	template.NotBefore, template.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
+	der, err := x509.CreateCertificate(rand.Reader, &template, root.Certificate(), sub.Key().Public(), root.Key())
+	if err != nil {
+		t.Fatal(err)
+	}
+	worse := func() *certloader.Material {
+		m := material(id, root)
+		m.Identity.Certificate = [][]byte{id.Leaf.Raw, der}
+		return m
+	}
+	source, files := newSource(t, material(id, root))
+	files.Store(worse())
+	if err := source.Reload(t.Context()); reason(err) != "expired" || !strings.Contains(err.Error(), `"CN=sub"`) {
+		t.Errorf("Reload: %v, want the expired intermediate", err)
+	}
+	// Once it is in use, it keeps nothing out; and it can be mended.
+	source, files = newSource(t, worse())
+	swap(t, source, files, worse())
+	swap(t, source, files, material(id, root))
+}
+
 // A chain may have its root in it, which peers have anyway, and what is no part of
 // it at all. That these have run out is no reason to refuse the rest.
 func TestReloadTakesAnIdentityWithSomethingExpiredThatIsNotNeeded(t *testing.T) {
