@@ -71,6 +71,7 @@ func TestStreamsWithoutRoomEnd(t *testing.T) {
 		if after := at.Sub(began); reset != 1 || after < time.Minute || after > 2*time.Minute {
 			t.Errorf("stream %d was reset after %v", reset, after)
 		}
+		synctest.Wait() // until the first is told of
 		c.ask(3, "text/plain")
 		_ = c.WriteWindowUpdate(3, 1<<20)
 		_ = c.WriteWindowUpdate(0, 1<<20)
