@@ -21,6 +21,7 @@ socat                                     socat
 curl                                      curl
 ip                                        iproute2
 ss                                        iproute2
+ps                                        procps
 prometheus                                prometheus
 prometheus-node-exporter                  prometheus-node-exporter
 openssl                                   openssl
