@@ -228,41 +228,8 @@ func (f *fleet) commit(ctx context.Context, p *plan) (told []func(), _ error) {
 	}
 	changes := f.changes(p)
 	before := f.members()
-	next := make([]*member, 0, len(p.config.Tunnels))
-	names := make(map[string]bool)
-	rest := p.fresh // in the order of the configuration
-	var coming []*member
-	for i := range p.config.Tunnels {
-		c := &p.config.Tunnels[i]
-		names[c.Name] = true
-		if p.kept[c.Name] {
-			kept := f.unchanged(c)
-			kept.origin.Store(c.Origin)
-			next = append(next, kept)
-			continue
-		}
-		n := rest[0]
-		rest = rest[1:]
-		f.ledgers[c.Name] = n.ledger // which the last of that name may have taken with it meanwhile
-		m := f.newMember(c, n.ledger)
-		m.tunnel = n.tunnel
-		if n.from != nil {
-			f.inherit(ctx, m, n)
-		}
-		next, coming = append(next, m), append(coming, m)
-	}
-	leaving := slices.DeleteFunc(slices.Clone(before), func(m *member) bool { return m.removed || p.kept[m.name()] })
-	for _, m := range before {
-		gone := !names[m.name()]
-		switch {
-		case gone && m.removed:
-			next = append(next, m)
-		case gone && m.tunnel != nil: // it is shown until its connections have ended
-			last := f.newMember(m.config, m.ledger)
-			last.tunnel, last.removed = m.tunnel, true
-			next = append(next, last)
-		}
-	}
+	next, coming := f.successors(ctx, p)
+	next = append(next, f.remains(p)...)
 	f.roster.Store(&next)
 	f.config = p.config
 	for _, m := range coming {
@@ -273,10 +240,12 @@ func (f *fleet) commit(ctx context.Context, p *plan) (told []func(), _ error) {
 			told = append(told, m.complain)
 		}
 	}
-	for _, m := range leaving {
-		if m.tunnel != nil {
+	for _, m := range before {
+		switch {
+		case m.removed || p.kept[m.name()]:
+		case m.tunnel != nil:
 			f.release(m)
-		} else {
+		default:
 			_ = m.letGo() // nobody has accepted anything there
 			f.forget(m.name(), m.ledger)
 		}
@@ -285,6 +254,52 @@ func (f *fleet) commit(ctx context.Context, p *plan) (told []func(), _ error) {
 		told = append(told, func() { f.log.Info("tunnels changed", changes...) })
 	}
 	return told, nil
+}
+
+// successors are the members that a plan's configuration has, in its order, and those among them that are to come. f.mu is held.
+func (f *fleet) successors(ctx context.Context, p *plan) (all, coming []*member) {
+	rest := p.fresh // in the order of the configuration
+	for i := range p.config.Tunnels {
+		c := &p.config.Tunnels[i]
+		if p.kept[c.Name] {
+			kept := f.unchanged(c)
+			kept.origin.Store(c.Origin)
+			all = append(all, kept)
+			continue
+		}
+		n := rest[0]
+		rest = rest[1:]
+		f.ledgers[c.Name] = n.ledger // which the last of that name may have taken with it meanwhile
+		m := f.newMember(c, n.ledger)
+		m.tunnel = n.tunnel
+		if n.from != nil {
+			f.inherit(ctx, m, n)
+		}
+		all, coming = append(all, m), append(coming, m)
+	}
+	return all, coming
+}
+
+// remains are the members that a plan's configuration does not have any more: those that run are shown until their connections
+// have ended. f.mu is held.
+func (f *fleet) remains(p *plan) []*member {
+	names := make(map[string]bool)
+	for i := range p.config.Tunnels {
+		names[p.config.Tunnels[i].Name] = true
+	}
+	var all []*member
+	for _, m := range f.members() {
+		switch {
+		case names[m.name()]:
+		case m.removed:
+			all = append(all, m)
+		case m.tunnel != nil:
+			last := f.newMember(m.config, m.ledger)
+			last.tunnel, last.removed = m.tunnel, true
+			all = append(all, last)
+		}
+	}
+	return all
 }
 
 // warnOfProcess tells what a configuration says of the process that only a restart can change, each time that this is

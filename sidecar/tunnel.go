@@ -44,48 +44,80 @@ type tunnel struct {
 	log *slog.Logger
 }
 
-// newTunnel loads the tunnel's identity, resolves its targets and puts its parts together. It opens no listener.
+// newTunnel loads what the tunnel needs, resolves its targets and puts its parts together. It opens no listener.
 func newTunnel(
 	ctx context.Context, c *config.Tunnel, process *config.Sidecar, watcher *certloader.Watcher, gate *proxy.Gate, log *slog.Logger,
 ) (*tunnel, error) {
-	log = log.With("tunnel", c.Name)
-	log.Debug("configured", "config", c)
-	if err := resolve(ctx, c); err != nil {
+	t := &tunnel{config: c, log: log.With("tunnel", c.Name)}
+	t.log.Debug("configured", "config", c)
+	if err := t.load(ctx, watcher); err != nil {
 		return nil, err
-	}
-	files := newPending(loadedFiles(c))
-	owner, err := lookUpOwner(c)
-	if err != nil {
-		return nil, err
-	}
-	asked, err := loadPolicy(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	provider, err := newProvider(ctx, c, log)
-	if err != nil {
-		return nil, err
-	}
-	source, err := certloader.New(ctx, watcher.Watch(completed(provider, c), loadedFiles(c)))
-	if err != nil {
-		return nil, err
-	}
-	if err := namesOfOneDomain(c, source); err != nil {
-		return nil, errors.Join(err, source.Close())
-	}
-	via, err := newUpstreamProxy(ctx, c)
-	if err != nil {
-		return nil, errors.Join(err, source.Close())
-	}
-	warnOfEveryID(c, log)
-	if open := openTicketKeys(c.TLS.TicketKeys); open != "" {
-		log.Warn("--session-ticket-keys: "+open, "path", c.TLS.TicketKeys)
 	}
 	if c.Identity.PKCS11.Module != "" {
 		gate = nil // to wait for the signature of a token is not to compute, and must not keep others from it
 	}
-	t := &tunnel{config: c, source: source, policy: asked, proxy: via, owner: owner, pending: files, log: log}
-	t.server = &proxy.Server{
+	t.server = t.newServer(process, gate)
+	var err error
+	if t.targets, err = t.newTargets(&c.Upstream, gate); err != nil {
+		return nil, errors.Join(err, t.unload())
+	}
+	t.server.Dial, t.server.Upgrade = t.targets.dial, t.targets.upgrades()
+	run := t.targets.check
+	if err := t.newRoutes(ctx, gate); err != nil {
+		return nil, errors.Join(err, t.unload())
+	}
+	if t.routes != nil {
+		run = t.routes.check
+	}
+	if c.Protocol == config.HTTP {
+		t.web = t.newWeb()
+	}
+	if slices.ContainsFunc(t.allTargets(), (*targets).goBySource) {
+		t.server.ConnContext = upstream.WithSource
+	}
+	t.check = status.NewCheck(run, c.ConnectTimeout)
+	return t, nil
+}
+
+// load loads identity, trust, policy and what is for a proxy, once it is known that the targets can be found. An error leaves
+// nothing open.
+func (t *tunnel) load(ctx context.Context, watcher *certloader.Watcher) error {
+	c := t.config
+	if err := resolve(ctx, c); err != nil {
+		return err
+	}
+	t.pending = newPending(loadedFiles(c))
+	var err error
+	if t.owner, err = lookUpOwner(c); err != nil {
+		return err
+	}
+	if t.policy, err = loadPolicy(ctx, c); err != nil {
+		return err
+	}
+	provider, err := newProvider(ctx, c, t.log)
+	if err != nil {
+		return err
+	}
+	if t.source, err = certloader.New(ctx, watcher.Watch(completed(provider, c), loadedFiles(c))); err != nil {
+		return err
+	}
+	if err := namesOfOneDomain(c, t.source); err != nil {
+		return errors.Join(err, t.source.Close())
+	}
+	if t.proxy, err = newUpstreamProxy(ctx, c); err != nil {
+		return errors.Join(err, t.source.Close())
+	}
+	warnOfEveryID(c, t.log)
+	if open := openTicketKeys(c.TLS.TicketKeys); open != "" {
+		t.log.Warn("--session-ticket-keys: "+open, "path", c.TLS.TicketKeys)
+	}
+	return nil
+}
+
+// newServer makes the server of the tunnel, which does not know yet where connections go.
+func (t *tunnel) newServer(process *config.Sidecar, gate *proxy.Gate) *proxy.Server {
+	c := t.config
+	server := &proxy.Server{
 		Hint:             t.hint,
 		HandshakeTimeout: c.ConnectTimeout,
 		DialTimeout:      c.ConnectTimeout,
@@ -99,33 +131,14 @@ func newTunnel(
 		HeaderFrom:       headerFrom(c.HeaderPeers),
 		Gate:             gate,
 		Identify:         auth.Identity,
-		Log:              log,
+		Log:              t.log,
 		Quiet:            quiet(process.Log.Quiet),
 		LogSample:        process.Log.Sample,
 	}
 	if c.Mode == config.Server && !c.DisableTLS {
-		t.server.TLS = source.ServerConfig(serverOptions(c, source, asked))
+		server.TLS = t.source.ServerConfig(serverOptions(c, t.source, t.policy))
 	}
-	if t.targets, err = t.newTargets(&c.Upstream, gate); err != nil {
-		return nil, errors.Join(err, source.Close(), via.close())
-	}
-	t.server.Dial, t.server.Upgrade = t.targets.dial, t.targets.upgrades()
-	run := t.targets.check
-	if err := t.newRoutes(ctx, gate); err != nil {
-		t.targets.close()
-		return nil, errors.Join(err, t.routes.close(), source.Close(), via.close())
-	}
-	if t.routes != nil {
-		run = t.routes.check
-	}
-	if c.Protocol == config.HTTP {
-		t.web = t.newWeb()
-	}
-	if slices.ContainsFunc(t.allTargets(), (*targets).goBySource) {
-		t.server.ConnContext = upstream.WithSource
-	}
-	t.check = status.NewCheck(run, c.ConnectTimeout)
-	return t, nil
+	return server
 }
 
 // lookUpOwner finds out who the listener's file is to belong to. In the sandbox that can no longer be looked up.
@@ -269,7 +282,6 @@ func (t *tunnel) serve(ln net.Listener) error {
 // close lets go of what the tunnel holds beside its connections.
 func (t *tunnel) close() error {
 	t.check.Close()
-	t.targets.close()
 	var closing error
 	if t.listener != nil {
 		if err := t.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
@@ -279,7 +291,13 @@ func (t *tunnel) close() error {
 	if t.web != nil {
 		t.web.close()
 	}
-	return errors.Join(closing, t.source.Close(), t.routes.close(), t.proxy.close())
+	return errors.Join(closing, t.unload())
+}
+
+// unload lets go of what was loaded, and of the targets.
+func (t *tunnel) unload() error {
+	t.targets.close()
+	return errors.Join(t.source.Close(), t.routes.close(), t.proxy.close())
 }
 
 // asPort is how the status port speaks TLS with the tunnel's identity, as config makes it the first time.
