@@ -13,8 +13,8 @@ import (
 )
 
 // Client is a connection with a client that was let in, as Server.Handle gets it. Its addresses are those of a PROXY header, if
-// there was one. It ends by a call to Close, Abort
-// or Drop, or by what ends forwarded connections too.
+// there was one. It ends by a call to Close, Abort,
+// Drop or Expire, or by what ends forwarded connections too.
 type Client struct {
 	net.Conn // the plain one, or the TLS session
 
@@ -142,6 +142,13 @@ func (c *Client) Drop() {
 		reason = c.conn.remark
 	}
 	c.conn.cutLocked(reason)
+}
+
+// Expire is Abort for when one direction went on for too long after the other had ended.
+func (c *Client) Expire() {
+	if !c.closed.Swap(true) {
+		c.conn.cut(reasonCloseTimeout)
+	}
 }
 
 // SetDeadline sets that of the socket.

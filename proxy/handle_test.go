@@ -274,6 +274,7 @@ func TestHandlersTellWhyTheyCutAClientOff(t *testing.T) {
 		reason string
 	}{
 		{"the target has failed", func(*memnet.Conn) {}, (*Client).Abort, "target_error"},
+		{"one direction took too long", func(*memnet.Conn) {}, (*Client).Expire, "close_timeout"},
 		{"the client was reset", (*memnet.Conn).Reset, (*Client).Drop, "client_reset"},
 		{"the client has ended", func(c *memnet.Conn) { _ = c.CloseWrite() }, (*Client).Drop, "client_closed"},
 	} {
@@ -289,7 +290,7 @@ func TestHandlersTellWhyTheyCutAClientOff(t *testing.T) {
 				}}, nil)
 				c := dialFront(t, r).(*memnet.Conn)
 				wantRead(t, c, "half")
-				if test.leaves(c); test.reason == "target_error" {
+				if test.leaves(c); test.reason == "target_error" || test.reason == "close_timeout" {
 					mustWrite(t, c, "x")
 				}
 				if test.reason != "client_reset" {

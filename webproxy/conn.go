@@ -181,10 +181,16 @@ func (c *conn) abort() {
 func (c *conn) drop() {
 	if connection, ok := c.Conn.(interface{ Drop() }); ok {
 		connection.Drop()
-		c.end()
-	} else {
-		c.abort()
 	}
+	c.abort() // which comes too late then
+}
+
+// expire is abort for one direction that went on for too long.
+func (c *conn) expire() {
+	if connection, ok := c.Conn.(interface{ Expire() }); ok {
+		connection.Expire()
+	}
+	c.abort() // which comes too late then
 }
 
 func (c *conn) isClosed() bool {

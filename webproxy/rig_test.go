@@ -29,7 +29,8 @@ type rig struct {
 	clients   sync.WaitGroup
 	mu        sync.Mutex
 	exchanges []Exchange
-	cuts      []string // how clients were cut off: by Abort, or by Drop
+	cuts      []string // how clients were cut off: by Abort, Drop or Expire
+	cut       map[net.Conn]bool
 }
 
 // start has a handler answer as the target, in HTTP/1.1 or HTTP/2.
@@ -76,7 +77,7 @@ func startRaw(t *testing.T, p *Proxy, serve func(net.Conn)) *rig {
 }
 
 func prepare(t *testing.T, p *Proxy) *rig {
-	r := &rig{Proxy: p, t: t, target: memnet.Listen(64 << 10)}
+	r := &rig{Proxy: p, t: t, target: memnet.Listen(64 << 10), cut: make(map[net.Conn]bool)}
 	r.ctx, r.drain = context.WithCancel(context.Background())
 	if p.Dial == nil {
 		p.Dial = r.target.Dial
@@ -143,11 +144,18 @@ func (a address) Abort() { a.cut("abort") }
 // Drop resets it, for the client's sake.
 func (a address) Drop() { a.cut("drop") }
 
+// Expire resets it, for it took too long.
+func (a address) Expire() { a.cut("expire") }
+
+// cut resets the connection. What comes first stands.
 func (a address) cut(how string) {
 	a.rig.mu.Lock()
-	a.rig.cuts = append(a.rig.cuts, how)
-	a.rig.mu.Unlock()
-	a.Conn.(*memnet.Conn).Reset()
+	defer a.rig.mu.Unlock()
+	if !a.rig.cut[a.Conn] {
+		a.rig.cut[a.Conn] = true
+		a.rig.cuts = append(a.rig.cuts, how)
+		a.Conn.(*memnet.Conn).Reset()
+	}
 }
 
 // dial connects a client, without TLS if the session is nil.

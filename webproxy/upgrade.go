@@ -78,7 +78,7 @@ func (p *Proxy) upgrade(a *answer, e *exchange, response *http.Response, wanted 
 
 // cutOff is a stream that broke off.
 type cutOff struct {
-	of  net.Conn // whose doing it was; nil: nobody's
+	of  net.Conn // whose doing it was; nil: it took too long
 	err error    // nil: it has come to its end
 }
 
@@ -116,14 +116,16 @@ func (p *Proxy) splice(e *exchange, client net.Conn, early, beyond []byte) {
 
 // cut ends the client's side of a stream that broke off.
 func (e *exchange) cut(client net.Conn, off cutOff) {
-	e.Err = off.err
-	if off.of == client && !errors.Is(off.err, net.ErrClosed) { // which is the tunnel's doing
+	e.Reason, e.Err = reasonBroken, off.err
+	switch {
+	case off.of == nil:
+		e.conn.expire()
+	case off.of == client && !errors.Is(off.err, net.ErrClosed): // which is the tunnel's doing
 		e.Reason = reasonClientGone
 		e.conn.drop()
-		return
+	default:
+		e.conn.abort()
 	}
-	e.Reason = reasonBroken
-	e.conn.abort()
 }
 
 // pump copies one way, after what has come first, and passes the end on.

@@ -129,7 +129,7 @@ func TestUpgradedConnectionsThatEnd(t *testing.T) {
 		{"the target half, and the client never", time.Minute, func(c net.Conn, _ *bufio.Reader) {
 			_ = c.(*memnet.Conn).CloseWrite()
 			_, _ = io.Copy(io.Discard, c)
-		}, func(net.Conn) {}, true, 0, reasonBroken, "abort"},
+		}, func(net.Conn) {}, true, 0, reasonBroken, "expire"},
 		{"the target by a reset", time.Minute, func(c net.Conn, _ *bufio.Reader) { c.(*memnet.Conn).Reset() }, func(net.Conn) {}, false, 0, reasonBroken, "abort"},
 		{"the client by a reset", time.Minute, func(c net.Conn, in *bufio.Reader) { _, _ = io.Copy(io.Discard, in) },
 			func(c net.Conn) { c.(*memnet.Conn).Reset() }, false, 0, reasonClientGone, "drop"},
@@ -145,11 +145,11 @@ func TestUpgradedConnectionsThatEnd(t *testing.T) {
 			_, _ = io.Copy(io.Discard, in)
 			_, _ = c.Read(make([]byte, 1))
 			time.Sleep(time.Hour)
-		}, func(c net.Conn) { _ = c.(*memnet.Conn).CloseWrite() }, false, time.Minute, reasonBroken, "abort"},
+		}, func(c net.Conn) { _ = c.(*memnet.Conn).CloseWrite() }, false, time.Minute, reasonBroken, "expire"},
 		{"the client half, with no time left for the target", 0, func(c net.Conn, in *bufio.Reader) {
 			_, _ = io.Copy(io.Discard, in)
 			time.Sleep(time.Hour)
-		}, func(c net.Conn) { _ = c.(*memnet.Conn).CloseWrite() }, false, 0, reasonBroken, "abort"},
+		}, func(c net.Conn) { _ = c.(*memnet.Conn).CloseWrite() }, false, 0, reasonBroken, "expire"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
