@@ -149,7 +149,7 @@ func TestEveryKindOfAddressIsListenedOnAndDialled(t *testing.T) {
 				target = "localhost" + between
 			}
 			server := startUnready(t, nil, serverLine(t, p, between, service.address, "--allow-all", "--status", status)...)
-			server.waitLine(t, "status port listening", "status="+status)
+			server.waitLine(t, "status port listening", "status="+strings.ReplaceAll(status, "%", "%25")) // as a URL has a zone (RFC 6874)
 			client := start(t, append(p.client(t).flags(), "client", "--listen", entry, "--target", target,
 				"--override-server-name", "localhost", "--cacert", p.root)...)
 			needSandbox(t, client)
