@@ -215,10 +215,7 @@ func (c *conn) end() {
 
 // follow takes note of what a connection is doing.
 func follow(server net.Conn, state http.ConnState) {
-	c, ok := server.(*conn)
-	if !ok {
-		return
-	}
+	c := server.(*conn)
 	c.mu.Lock()
 	c.idle = state == http.StateNew || state == http.StateIdle
 	begins := !c.begun && state != http.StateNew
