@@ -13,8 +13,7 @@ import (
 )
 
 // Client is a connection with a client that was let in, as Server.Handle gets it. Its addresses are those of a PROXY header, if
-// there was one. It ends by a call to Close, Abort,
-// Drop or Expire, or by what ends forwarded connections too.
+// there was one. It ends by a call to Close, Abort, Drop or Expire, or by what ends forwarded connections too.
 type Client struct {
 	net.Conn // the plain one, or the TLS session
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -120,12 +121,17 @@ func (e *exchange) cut(client net.Conn, off cutOff) {
 	switch {
 	case off.of == nil:
 		e.conn.expire()
-	case off.of == client && !errors.Is(off.err, net.ErrClosed): // which is the tunnel's doing
+	case off.of == client && !isTunnels(off.err):
 		e.Reason = reasonClientGone
 		e.conn.drop()
 	default:
 		e.conn.abort()
 	}
+}
+
+// isTunnels reports whether an error is that of a connection which the tunnel has cut.
+func isTunnels(err error) bool {
+	return errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) // of which there is none in a stream
 }
 
 // pump copies one way, after what has come first, and passes the end on.

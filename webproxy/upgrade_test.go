@@ -187,22 +187,39 @@ func TestUpgradedConnectionsThatEnd(t *testing.T) {
 	}
 }
 
-// An end that is the tunnel's doing is not put down to the client.
-func TestUpgradedConnectionsEndWithTheProxy(t *testing.T) {
+// An end that is the tunnel's doing is not put down to the client: it closes the connection, or has whoever waits on it return
+// first.
+func TestUpgradedConnectionsThatTheTunnelEnds(t *testing.T) {
 	t.Parallel()
-	r := startRaw(t, &Proxy{CloseTimeout: time.Minute}, agreeing(func(c net.Conn, in *bufio.Reader) { _, _ = io.Copy(c, in) }))
-	c := r.dial(nil)
-	defer func() { _ = c.Close() }()
-	_, _ = io.WriteString(c, upgradeRequest)
-	in := bufio.NewReader(c)
-	if _, err := http.ReadResponse(in, nil); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(in, make([]byte, len("hello"))); err != nil {
-		t.Fatal(err)
-	}
-	r.stop()
-	if told := r.observed(); len(told) != 1 || told[0].Reason != reasonBroken {
-		t.Errorf("told of %+v", told)
+	for name, end := range map[string]func(*rig, *memnet.Conn){
+		"with the proxy":            func(r *rig, _ *memnet.Conn) { r.Close() },
+		"by closing the connection": func(_ *rig, c *memnet.Conn) { _ = c.Close() },
+		"by a deadline":             func(_ *rig, c *memnet.Conn) { _ = c.SetDeadline(time.Unix(1, 0)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := startRaw(t, &Proxy{CloseTimeout: time.Minute}, agreeing(func(c net.Conn, in *bufio.Reader) { _, _ = io.Copy(c, in) }))
+			c, server := memnet.Pipe(64 << 10)
+			defer func() { _ = c.Close() }()
+			over := make(chan struct{})
+			go func() {
+				defer close(over)
+				r.Handle(r.ctx, address{server, nil, r})
+			}()
+			_, _ = io.WriteString(c, upgradeRequest)
+			in := bufio.NewReader(c)
+			if _, err := http.ReadResponse(in, nil); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(in, make([]byte, len("hello"))); err != nil {
+				t.Fatal(err)
+			}
+			end(r, server)
+			<-over
+			r.stop()
+			if told := r.observed(); len(told) != 1 || told[0].Reason != reasonBroken {
+				t.Errorf("told of %+v", told)
+			}
+		})
 	}
 }
