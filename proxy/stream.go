@@ -21,8 +21,9 @@ func pour(to io.Writer, in stream, came func(n int, err error)) (sent int64, _ e
 	for {
 		p, err := in.next()
 		came(len(p), err)
-		n, failed := 0, error(nil)
+		var failed error
 		if len(p) > 0 {
+			var n int
 			n, failed = to.Write(p)
 			sent += int64(n)
 		}
