@@ -144,6 +144,7 @@ func TestScrapesTellOfEachTarget(t *testing.T) {
 		return []Target{
 			{Name: "a:1", Up: true, Known: true, Open: 3, Total: 7, Failures: map[string]int64{"timeout": 2}},
 			{Name: "b:1", Ejected: true, Ejections: 4},
+			{Name: "c:1", Alone: true, Up: true, Known: true, Open: 5, Total: 6}, // of which its route tells
 		}
 	}})
 	got := moved(before, ownValues(t, m))
@@ -151,6 +152,7 @@ func TestScrapesTellOfEachTarget(t *testing.T) {
 	want := map[string]string{}
 	for name, value := range map[string]string{
 		`up{target="a:1",tunnel="web"}`:                              "1",
+		`up{target="c:1",tunnel="web"}`:                              "1",
 		`connections_open{target="a:1",tunnel="web"}`:                "3",
 		`connections_open{target="b:1",tunnel="web"}`:                "0",
 		`connections_total{target="a:1",tunnel="web"}`:               "7",
