@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +14,6 @@ import (
 
 	"sallyport/certloader"
 	"sallyport/config"
-	"sallyport/socket"
 )
 
 // Check loads and verifies all that New would, and tells out what it found. It opens no listener, asks no ACME CA for a
@@ -175,33 +173,6 @@ func chains(source *certloader.Source) [][]*x509.Certificate {
 	return all
 }
 
-// listeners finds out whether two tunnels would listen at one place that they call by different names, and returns where they do.
-func (c *checkup) listeners(tunnels []config.Tunnel) []place {
-	var places []place
-	for i := range tunnels {
-		c.origin = tunnels[i].Origin
-		places = c.listener("--listen", tunnels[i].Listen, places)
-	}
-	return places
-}
-
-// listener is listeners for one address beside others. It returns all that there are then.
-func (c *checkup) listener(flag string, a socket.Address, others []place) []place {
-	if a.Network() != "tcp" {
-		return others
-	}
-	addr, err := net.ResolveTCPAddr("tcp", a.String())
-	if err != nil {
-		return others // which has been told
-	}
-	at := place{flag + " " + a.String(), addr}
-	if err := at.distinctFrom(others); err != nil {
-		c.problem(err)
-		return others
-	}
-	return append(others, at)
-}
-
 // ticketKeys reports on the keys that session tickets are sealed with, if they are shared.
 func (c *checkup) ticketKeys(t *config.Tunnel, source *certloader.Source) {
 	path := t.TLS.TicketKeys
@@ -246,42 +217,6 @@ func (c *checkup) door(ctx context.Context, cfg config.Sidecar) {
 	}
 }
 
-// proxy reports on the proxy through which the target is reached.
-func (c *checkup) proxy(ctx context.Context, t *config.Tunnel) {
-	if t.Proxy.IsZero() {
-		return
-	}
-	p, err := newUpstreamProxy(ctx, t)
-	if err != nil {
-		c.problem(err)
-		return
-	}
-	c.host(ctx, "proxy", "--proxy", t.Proxy.String(), t.Proxy.Address, t.SkipResolve)
-	if user := p.credentials.Load().user; user != "" {
-		c.line("    %-10s %s", "user", user)
-	}
-	if p.source == nil {
-		return
-	}
-	for _, cert := range p.source.Certificates() {
-		if cert.Role == certloader.RoleCA {
-			continue
-		}
-		c.certificate("shows", "certificate", cert.X509)
-		if fault := validity(cert.X509, c.now); fault != "" {
-			c.problem(fmt.Errorf("--proxy-cert %s: %s %s", t.Proxy.Cert, title(cert.X509), fault))
-		}
-	}
-	if t.Proxy.CACert == "" {
-		c.line("    %-10s the system's CAs", "trust")
-	} else {
-		c.bundle("  trust", "--proxy-cacert "+t.Proxy.CACert, authorities(p.source))
-	}
-	if err := p.close(); err != nil {
-		c.problem(err)
-	}
-}
-
 // authorities are the CAs that a source trusts.
 func authorities(source *certloader.Source) []*x509.Certificate {
 	var cas []*x509.Certificate
@@ -291,32 +226,6 @@ func authorities(source *certloader.Source) []*x509.Certificate {
 		}
 	}
 	return cas
-}
-
-// upstream reports on where connections go, and how they are spread if there is a choice.
-func (c *checkup) upstream(ctx context.Context, t *config.Tunnel) {
-	u := &t.Upstream
-	for _, target := range u.Targets {
-		c.host(ctx, "target", "--target", target.String(), target.Address, t.SkipResolve || !t.Proxy.IsZero())
-	}
-	if !u.IsBalanced() {
-		return
-	}
-	health := "no health checks"
-	if u.HealthInterval > 0 {
-		health = fmt.Sprintf("health checks every %v", u.HealthInterval)
-	}
-	c.line("    %-10s %s, %s", "balance", u.Balance, health)
-}
-
-// proxyProtocol reports on the PROXY headers that are read and written.
-func (c *checkup) proxyProtocol(t *config.Tunnel) {
-	if !t.HeaderPeers.IsZero() {
-		c.line("  %-12s required from %s, refused from others", "PROXY header", strings.Join(t.HeaderPeers.Strings(), ", "))
-	}
-	if t.Announce != "" {
-		c.line("  %-12s sent to the target: v2, %s", "PROXY header", t.Announce)
-	}
 }
 
 // policy reports on the tunnel's policy, if it has one.
@@ -351,23 +260,4 @@ func (c *checkup) source(ctx context.Context, t *config.Tunnel) (*certloader.Sou
 		return nil, err
 	}
 	return certloader.New(ctx, completed(provider, t))
-}
-
-// address reports on an address, if it is one; the host's name is looked up, unless it is not to be.
-func (c *checkup) address(ctx context.Context, what, flag string, at socket.Address, skip bool) {
-	if !at.IsZero() {
-		c.host(ctx, what, flag, at.String(), at, skip)
-	}
-}
-
-// host is address for what was given in another form.
-func (c *checkup) host(ctx context.Context, what, flag, given string, at socket.Address, skip bool) {
-	if skip {
-		c.line("  %-12s %s, not looked up", what, given)
-		return
-	}
-	c.line("  %-12s %s", what, given)
-	if err := socket.Resolve(ctx, at); err != nil {
-		c.problem(fmt.Errorf("%s %s: %w", flag, given, err))
-	}
 }
