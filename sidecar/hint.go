@@ -30,6 +30,7 @@ var hints = map[string][]hint{
 	// Who the peer is.
 	"no_certificate": {
 		{config.Server, "", isPinned, "the client has to show a certificate, with a key that --allow-spki-pin names; --disable-authentication asks for none"},
+		{config.Server, "", asksWorkloadAPI, "the client has to show a certificate, of a trust domain that the Workload API names; --disable-authentication asks for none"},
 		{config.Server, "", nil, "the client has to show a certificate, of a CA in --cacert; --disable-authentication asks for none"},
 	},
 	"unknown_ca": {

@@ -46,6 +46,8 @@ func TestHintsFitTheFailure(t *testing.T) {
 		{"server, workload API", atHandshake, "unknown_ca", "the Workload API says whom to trust: is the peer of that trust domain, or of one that it federates with?"},
 		{"client, files", atHandshake, "unknown_ca", "--cacert names the CA of the target's certificate"},
 		{"client, files", atRequest, "unknown_ca", "--cacert names the CA of the target's certificate"},
+		{"server, workload API", atHandshake, "no_certificate", "the client has to show a certificate, of a trust domain that the Workload API names; --disable-authentication asks for none"},
+		{"server, pins", atHandshake, "no_certificate", "the client has to show a certificate, with a key that --allow-spki-pin names; --disable-authentication asks for none"},
 		{"server, files", atHandshake, "not_tls", "the client has to speak TLS, as with https://; PostgreSQL and its like need --starttls"},
 		{"client, files", atHandshake, "not_tls", helloTLS},
 		{"client, files", atHandshake, "connection_lost", helloTLS},
