@@ -20,7 +20,7 @@ type Route struct {
 
 // LogValue is the route for the log: what it may have of its own, but for secrets.
 func (r *Route) LogValue() slog.Value {
-	return slog.GroupValue(
+	attrs := []slog.Attr{
 		slog.Any("server_names", r.ServerNames),
 		slog.Any("upstream", &r.Upstream),
 		slog.Any("identity", r.Identity),
@@ -28,5 +28,9 @@ func (r *Route) LogValue() slog.Value {
 		slog.Any("crl", r.CRLs),
 		slog.Bool("disable_authentication", r.DisableAuthentication),
 		slog.Any("access", r.Access),
-	)
+	}
+	for _, further := range r.Identities {
+		attrs = append(attrs, slog.Any("further_identity", further))
+	}
+	return slog.GroupValue(attrs...)
 }
