@@ -82,34 +82,50 @@ func TestGraphiteLinesAreThoseOfTheLibrary(t *testing.T) {
 	}
 }
 
-func TestGraphiteGetsReadingsAndALastOne(t *testing.T) {
-	t.Parallel()
-	m := newMetrics(t, "g")
-	r := m.AddTunnel(Tunnel{Name: "web"})
-	ln, sent := listen(t)
-	ctx, cancel := context.WithCancel(t.Context())
+// sendTo sends readings to a carbon until the function is called that it returns, which waits for the last one to be sent.
+func sendTo(ctx context.Context, m *Metrics, carbon net.Listener, every time.Duration) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		m.Graphite(ctx, Graphite{
 			Dial: func(ctx context.Context) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, "tcp", ln.Addr().String())
+				return new(net.Dialer).DialContext(ctx, "tcp", carbon.Addr().String())
 			},
-			Every: 10 * time.Millisecond,
+			Every: every,
 			Log:   slog.New(slog.DiscardHandler),
 		})
 	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+func TestGraphiteGetsReadings(t *testing.T) {
+	t.Parallel()
+	m := newMetrics(t, "g")
+	r := m.AddTunnel(Tunnel{Name: "web"})
+	ln, sent := listen(t)
+	stop := sendTo(t.Context(), m, ln, 10*time.Millisecond)
+	defer stop()
 	if first := <-sent; !strings.Contains(first, "g.accept.total.count 0 ") || !strings.HasSuffix(first, "\n") {
 		t.Errorf("first:\n%s", first)
 	}
 	r.Accepted()
-	cancel()
-	<-done
-	last := ""
-	for last == "" || len(sent) > 0 {
-		last = <-sent
+	for !strings.Contains(<-sent, "g.accept.total.count 1 ") {
 	}
-	if !strings.Contains(last, "g.accept.total.count 1 ") {
+}
+
+func TestGraphiteGetsALastReading(t *testing.T) {
+	t.Parallel()
+	m := newMetrics(t, "g")
+	r := m.AddTunnel(Tunnel{Name: "web"})
+	ln, sent := listen(t)
+	stop := sendTo(t.Context(), m, ln, time.Hour)
+	r.Accepted()
+	stop()
+	if last := <-sent; !strings.Contains(last, "g.accept.total.count 1 ") {
 		t.Errorf("last:\n%s", last)
 	}
 }
