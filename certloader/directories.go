@@ -12,16 +12,19 @@ import (
 // it. Of a path that is a directory, it is what is in it, at any depth. Files
 // themselves are not watched, for a watch stays with the file that was replaced.
 //
-// Nil watches nothing. The watcher's lock guards what changes.
+// Nil watches nothing.
 type directories struct {
 	paths   []string
 	watcher *Watcher
 	hint    chan struct{}
 
+	// Guarded by the watcher's mu.
 	entries map[string]bool // what leads to the files, and the directories that it is in
 	within  map[string]bool // the directories of which all that is in them concerns
-	wanted  map[string]bool // the directories that are watched
-	blind   map[string]bool // those that cannot be
+
+	// Guarded by the watcher's changing.
+	wanted map[string]bool // the directories that are watched
+	blind  map[string]bool // those that cannot be
 }
 
 // hints receives when something that leads to a file has changed, perhaps.
@@ -38,29 +41,33 @@ func (d *directories) follow() {
 	if d == nil {
 		return
 	}
-	d.watcher.mu.Lock()
-	defer d.watcher.mu.Unlock()
+	d.watcher.changing.Lock()
+	defer d.watcher.changing.Unlock()
 	d.followLocked()
 }
 
 func (d *directories) followLocked() {
-	d.entries = make(map[string]bool)
-	d.within = make(map[string]bool)
-	wanted := make(map[string]bool)
+	entries, within, wanted := make(map[string]bool), make(map[string]bool), make(map[string]bool)
 	for _, path := range d.paths {
 		for _, entry := range trail(path) {
-			d.entries[entry] = true
+			entries[entry] = true
 			wanted[filepath.Dir(entry)] = true
 		}
 		for _, below := range tree(path) {
 			wanted[below] = true
-			d.within[below] = true
+			within[below] = true
 		}
 	}
+	for path := range wanted {
+		entries[path] = true
+	}
+	d.watcher.mu.Lock()
+	d.entries, d.within = entries, within
+	d.watcher.mu.Unlock()
+
 	before := d.wanted
 	d.wanted = wanted
 	for path := range wanted {
-		d.entries[path] = true
 		if !before[path] {
 			d.watcher.wanted[path]++
 		}

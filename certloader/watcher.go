@@ -13,11 +13,17 @@ import (
 type Watcher struct {
 	log *slog.Logger
 
-	mu      sync.Mutex
-	notify  *fsnotify.Watcher // nil while nothing is watched
-	all     map[*directories]bool
-	wanted  map[string]int // how many want a directory to be watched
-	running *sync.WaitGroup
+	// changing is held to change what is watched: it guards notify, wanted and
+	// running.
+	changing sync.Mutex
+	notify   *fsnotify.Watcher // nil while nothing is watched
+	wanted   map[string]int    // how many want a directory to be watched
+	running  *sync.WaitGroup
+
+	// mu guards who listens, and for what. Nobody holds it who calls notify: that
+	// may have an error to be heard first, of which it tells with its own lock held.
+	mu  sync.Mutex
+	all map[*directories]bool
 }
 
 // NewWatcher returns a Watcher that tells log of directories that cannot be watched.
@@ -45,8 +51,8 @@ func (w *Watcher) Watch(provider Provider, paths []string) Provider {
 // directories watches what leads to paths. If the system gives no watch at all, it
 // tells the log and returns nil.
 func (w *Watcher) directories(paths []string) *directories {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.changing.Lock()
+	defer w.changing.Unlock()
 	if w.notify == nil {
 		notify, err := fsnotify.NewWatcher()
 		if err != nil {
@@ -57,7 +63,9 @@ func (w *Watcher) directories(paths []string) *directories {
 		w.running.Go(func() { w.run(notify) })
 	}
 	d := &directories{paths: paths, watcher: w, hint: make(chan struct{}, 1), blind: make(map[string]bool)}
+	w.mu.Lock()
 	w.all[d] = true
+	w.mu.Unlock()
 	d.followLocked()
 	return d
 }
@@ -94,7 +102,7 @@ func (w *Watcher) tell(concerns func(*directories) bool) {
 	}
 }
 
-// unwant has one less want a directory to be watched. w.mu is held.
+// unwant has one less want a directory to be watched. w.changing is held.
 func (w *Watcher) unwant(path string) {
 	if w.wanted[path]--; w.wanted[path] == 0 {
 		delete(w.wanted, path)
@@ -104,18 +112,18 @@ func (w *Watcher) unwant(path string) {
 
 // leave ends the watch for one, and all of it with the last.
 func (w *Watcher) leave(d *directories) {
+	w.changing.Lock()
+	defer w.changing.Unlock()
 	w.mu.Lock()
 	delete(w.all, d)
+	last := len(w.all) == 0
+	w.mu.Unlock()
 	for path := range d.wanted {
 		w.unwant(path)
 	}
-	if len(w.all) > 0 {
-		w.mu.Unlock()
-		return
+	if last {
+		_ = w.notify.Close() // has nothing to say
+		w.running.Wait()
+		w.notify = nil
 	}
-	notify, running := w.notify, w.running
-	w.notify = nil
-	w.mu.Unlock()
-	_ = notify.Close() // has nothing to say
-	running.Wait()
 }

@@ -2,6 +2,7 @@ package certloader
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -100,4 +101,29 @@ func TestEventsThatWereLostConcernEverybody(t *testing.T) {
 		t.Error("what concerns nobody was told of")
 	default:
 	}
+}
+
+// What the system tells is heard while somebody changes what is watched: there it
+// may wait for that itself. A directory that is moved away and removed is such a
+// case: of that fsnotify tells by an error, and has nobody add a directory meanwhile.
+func TestEventsAreHeardWhileWhatIsWatchedChanges(t *testing.T) {
+	t.Parallel()
+	w := NewWatcher(slog.New(slog.DiscardHandler))
+	d := &directories{hint: make(chan struct{}, 1)}
+	w.all[d] = true
+	notify := &fsnotify.Watcher{Events: make(chan fsnotify.Event), Errors: make(chan error)}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.run(notify)
+	}()
+	w.changing.Lock()
+	for range 3 {
+		notify.Errors <- errors.New("invalid argument")
+		<-d.hints()
+	}
+	w.changing.Unlock()
+	close(notify.Errors)
+	close(notify.Events)
+	<-ended
 }
