@@ -46,7 +46,8 @@ type exchange struct {
 	conn    *conn
 	body    *body       // of the request; nil if it has none
 	link    *link       // to the target; nil if it cannot leave HTTP
-	stalled atomic.Bool // its client takes nothing of it
+	untaken stall       // the clock of its client, over HTTP/2
+	stalled atomic.Bool // who takes nothing of it
 }
 
 // answer is the way back to a client. It takes note of what is sent.

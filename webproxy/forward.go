@@ -194,18 +194,17 @@ func (p *Proxy) reply(ctx context.Context, a *answer, e *exchange, response *htt
 func (p *Proxy) copy(ctx context.Context, a *answer, e *exchange, control *http.ResponseController, response *http.Response) error {
 	buffer := p.buffers.take()
 	defer p.buffers.give(buffer)
-	var stall stall
-	e.boundStream(&stall, p.ReadTimeout, control)
-	defer stall.end()
+	e.boundStream(p.ReadTimeout, control)
+	defer e.untaken.end()
 	for {
 		n, err := response.Body.Read(buffer[:])
 		if n > 0 {
-			stall.resume()
+			e.untaken.resume()
 			_, failed := a.Write(buffer[:n])
 			if failed == nil && err == nil { // what is complete goes out by itself
 				failed = control.Flush()
 			}
-			stall.pause()
+			e.untaken.pause()
 			if failed != nil {
 				e.notTaken(failed)
 				return failed
@@ -232,12 +231,12 @@ const moving = 16 << 10
 // boundStream has the stream of an answer reset when its client gives it no room for so long, with nothing else moving that it
 // would have to wait for. That the connection itself is stuck is the tunnel's to find out, see conn.boundWrites, and so is all
 // of HTTP/1. Streams of gRPC may wait for long.
-func (e *exchange) boundStream(s *stall, limit time.Duration, control *http.ResponseController) {
+func (e *exchange) boundStream(limit time.Duration, control *http.ResponseController) {
 	if e.request.ProtoMajor == 1 || isGRPC(e.request) {
 		return
 	}
 	before := e.conn.sent.Load()
-	s.start(limit, func() bool {
+	e.untaken.start(limit, func() bool {
 		now := e.conn.sent.Load()
 		moved := now-before >= moving
 		if before = now; moved {
