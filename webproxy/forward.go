@@ -230,7 +230,8 @@ const moving = 16 << 10
 
 // boundStream has the stream of an answer reset when its client gives it no room for so long, with nothing else moving that it
 // would have to wait for. That the connection itself is stuck is the tunnel's to find out, see conn.boundWrites, and so is all
-// of HTTP/1. Streams of gRPC may wait for long.
+// of HTTP/1. Streams of gRPC may wait for long. What is left in the store of Go's server when all is said, up to 4 KiB, may too:
+// it has neither a target nor a slot any more, and to wait for it would cost each answer a frame of its own.
 func (e *exchange) boundStream(limit time.Duration, control *http.ResponseController) {
 	if e.request.ProtoMajor == 1 || isGRPC(e.request) {
 		return
