@@ -51,6 +51,9 @@ func TestATunnelThatIsReplacedGoesOnAndOneThatIsRemovedIsGone(t *testing.T) {
 	}
 
 	m.RemoveTunnel("web")
+	if left := requestValues(t, m, "http_dataplane_"); len(left) > 0 {
+		t.Errorf("requests are still told of: %v", left)
+	}
 	after := ownValues(t, m)
 	for _, name := range slices.Sorted(maps.Keys(after)) {
 		if strings.Contains(name, `tunnel="web"`) {

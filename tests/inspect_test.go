@@ -181,6 +181,24 @@ func TestStatusCommandWatches(t *testing.T) {
 	}
 }
 
+// TestStatusCommandDrawsOnNoDumbTerminal, such as that of an editor.
+func TestStatusCommandDrawsOnNoDumbTerminal(t *testing.T) {
+	t.Parallel()
+	server := startServer(t, newPKI(t), reserve(t), serve(t, "tcp", echo).address, "--allow-all")
+	for term, drawn := range map[string]bool{"dumb": false, "xterm": true} {
+		screen := newTerminal(t, 100, 40)
+		cmd := exec.Command(sallyport(t), "status", server.status.base)
+		cmd.Env = []string{raceOptions, "TERM=" + term}
+		if code := screen.launch(t, cmd).exit(t); code != 0 {
+			t.Errorf("TERM=%s: exit code %d", term, code)
+		}
+		if text := screen.rest(t); !strings.Contains(text, "listening") || strings.Contains(text, "\x1b") != drawn {
+			t.Errorf("TERM=%s: %q", term, text)
+		}
+	}
+	server.stop(t)
+}
+
 // TestStatusCommandIsNotKeptWaiting by a port that accepts and says nothing.
 func TestStatusCommandIsNotKeptWaiting(t *testing.T) {
 	t.Parallel()
