@@ -61,8 +61,9 @@ func NewServer(h http.Handler, log *slog.Logger) *Server {
 	return s
 }
 
-// count follows the connections, and how many of them have a goroutine. It is told of a new one
-// by Serve itself, so that conns cannot rise from zero once Serve has returned.
+// count follows the connections, and how many of them have a goroutine. It is told
+// of a new one by Serve itself, so that conns cannot rise from zero once Serve has
+// returned.
 func (s *Server) count(conn net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
