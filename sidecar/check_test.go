@@ -154,7 +154,7 @@ func TestCheckFindsWhatWouldNotWork(t *testing.T) {
 		{name: "a status port on the listener's", request: named, line: "server --listen localhost:4711 --target unix:@/out --keystore @/server-combined.pem --cacert @/ca.pem --allow-all --status 127.0.0.1:4711", want: []string{"--status 127.0.0.1:4711: is where --listen localhost:4711 listens already"}},
 		{name: "a status port that does not resolve", request: named, line: checkServer + "--status absent.invalid:80", want: []string{"--status absent.invalid:80: "}},
 		{name: "a target that need not resolve", request: named, line: strings.Replace(checkServer, "unix:@/out", "absent.invalid:80 --unsafe-target --skip-resolve", 1)},
-		{name: "an agent that is not there", request: named, line: "server --listen unix:@/in --target unix:@/out --use-workload-api-addr unix://@/agent --connect-timeout 50ms --allow-all", want: []string{"--use-workload-api-addr unix:///", "nothing of use within --connect-timeout 50ms, for which a check waits: "}},
+		{name: "an agent that is not there", request: named, line: "server --listen unix:@/in --target unix:@/out --use-workload-api-addr unix://@/agent --connect-timeout 1s --allow-all", want: []string{"--use-workload-api-addr unix:///", "nothing of use within --connect-timeout 1s, for which a check waits: "}},
 		{name: "two things", request: past(devpki.Request{CommonName: "web"}), line: checkServer, want: []string{"expired at ", "; --cert ", "no SAN"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
