@@ -51,7 +51,7 @@ type Server struct {
 	// Handle takes the place of dialling and forwarding, for protocols that need to be understood: it is called with each
 	// client that was let in, and the connection is over when it returns. It closes the client. When the context ends it is to
 	// come to an end as soon as what is in progress is done: the server has begun to shut down, or MaxLifetime has passed.
-	// What it connects to goes through Reacher. Nil forwards bytes.
+	// What it connects to goes through Reacher, or StreamReacher. Nil forwards bytes.
 	Handle func(ctx context.Context, client *Client)
 
 	// Route returns where the connections of a client go that asked for a server name in its handshake, which is "" for one that

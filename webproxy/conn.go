@@ -1,6 +1,7 @@
 package webproxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -159,12 +160,12 @@ func (c *conn) Close() error {
 
 // WriteTo sends w all that the client sends, without a buffer if the connection can do that.
 func (c *conn) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(c.unread)
-	if c.unread = c.unread[n:]; err != nil {
-		return int64(n), err
+	first, err := io.Copy(w, bytes.NewReader(c.unread))
+	if c.unread = nil; err != nil {
+		return first, err
 	}
-	more, err := io.Copy(w, c.Conn)
-	return int64(n) + more, err
+	rest, err := io.Copy(w, c.Conn)
+	return first + rest, err
 }
 
 // abort ends the connection so that its client cannot take what it got for the whole: the target has failed.

@@ -137,8 +137,7 @@ func isTunnels(err error) bool {
 // pump copies one way, after what has come first, and passes the end on.
 func pump(to, from net.Conn, first []byte) (moved int64, _ cutOff) {
 	out := &receiver{to: to}
-	n, err := out.Write(first)
-	moved = int64(n)
+	moved, err := io.Copy(out, bytes.NewReader(first))
 	if err == nil {
 		var more int64
 		more, err = io.Copy(out, from) // which has no buffer where the connection has a better way

@@ -33,7 +33,8 @@ type Proxy struct {
 	// spoken. It bounds its time by itself. Required.
 	Dial func(context.Context) (net.Conn, error)
 
-	// DialUpgrade connects to the target for requests that leave HTTP, which takes HTTP/1.1. Nil is Dial.
+	// DialUpgrade connects to the target for requests that leave HTTP, which takes HTTP/1.1. Nil is Dial. What it returns is read
+	// through its WriteTo from then on, if it is an [io.WriterTo], as is the client's connection.
 	DialUpgrade func(context.Context) (net.Conn, error)
 
 	// TargetTLS says that Dial returns a *tls.Conn.
