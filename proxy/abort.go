@@ -29,7 +29,7 @@ func (c *conn) closeAfter(s *side, received *direction) {
 func (s *side) abortInTime() {
 	until := time.Now().Add(closeLinger)
 	for pause := firstLook; s.owes() && time.Now().Before(until); pause = min(2*pause, lastLook) {
-		time.Sleep(pause)
+		time.Sleep(pause) //nolint:forbidigo // nothing tells when a socket has sent all
 	}
 	s.abort()
 }
