@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strings"
+	"syscall"
 
 	"sallyport/config"
 	"sallyport/devpki"
@@ -70,8 +71,13 @@ func run(args []string, env func(string) (string, bool), stdout, stderr io.Write
 	return exitOK
 }
 
+// surviveReaders has the process live on when whoever reads its output has gone: a collector of logs that crashes is to take
+// no connection with it. What is written then is lost.
+func surviveReaders() { signal.Ignore(syscall.SIGPIPE) }
+
 // serve runs tunnels until a signal or a request ends them. A signal that ends them before they run is no failure.
 func serve(c *config.Sidecar, stdout io.Writer) error {
+	surviveReaders()
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, sidecar.Signals()...)
 	defer signal.Stop(signals)
@@ -130,6 +136,7 @@ func showStatus(q *config.StatusQuery, env func(string) (string, bool), stdout, 
 
 // watchConnections serves the metric of this host's connections until a signal ends it.
 func watchConnections(c *config.Netstat, stdout io.Writer) error {
+	surviveReaders()
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, sidecar.ShutdownSignals()...)
 	defer signal.Stop(signals)

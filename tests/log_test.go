@@ -1,9 +1,13 @@
 package tests
 
 import (
+	"bufio"
 	"encoding/json"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -102,5 +106,50 @@ func TestLogLevelLeavesOutWhatIsBelow(t *testing.T) {
 	lines := server.lines()
 	if len(lines) != 1 || !strings.Contains(lines[0], "error on dial") {
 		t.Errorf("logged %q, want the error on dial alone", lines)
+	}
+}
+
+// TestWhoReadsTheLogMayGo: a collector that crashes takes no connection with it.
+func TestWhoReadsTheLogMayGo(t *testing.T) {
+	t.Parallel()
+	p, listen, status := newPKI(t), reserve(t), reserve(t)
+	for _, args := range [][]string{
+		append(p.server(t).flags(), "server", "--listen", listen, "--target", serve(t, "tcp", echo).address,
+			"--cacert", p.root, "--allow-all", "--status", "http://"+status),
+		{"netstat", "--listen", reserve(t)},
+	} {
+		reader, writer, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("sh", append([]string{"-c", `exec "$0" "$@" >&3`, sallyport(t)}, args...)...)
+		cmd.ExtraFiles = []*os.File{writer}
+		server := launchSallyport(t, nil, cmd)
+		_ = writer.Close()
+		if _, err := bufio.NewReader(reader).ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+		if server.status != nil {
+			server.waitReady(t)
+			conn := connect(t, listen, p.clientConfig(p.client(t)))
+			if err := roundTrip(conn); err != nil {
+				t.Fatal(err)
+			}
+			_ = reader.Close()
+			for range 3 {
+				if err := attempt(t, listen, p.clientConfig(p.client(t))); err != nil {
+					t.Errorf("once nobody reads the log: %v", err)
+				}
+			}
+			if err := roundTrip(conn); err != nil {
+				t.Errorf("who was connected: %v", err)
+			}
+			_ = conn.Close()
+		}
+		_ = reader.Close()
+		server.signal(t, syscall.SIGTERM)
+		if code := server.exit(t); code != 0 {
+			t.Errorf("%s: exit code %d", args[0], code)
+		}
 	}
 }
