@@ -14,6 +14,27 @@ import (
 	"time"
 )
 
+// forwarding is a handler that connects each client with a target, until both have ended.
+func forwarding(t *testing.T, reach func(context.Context) (net.Conn, error)) func(context.Context, *Client) {
+	return func(ctx context.Context, client *Client) {
+		target, err := reach(ctx)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer closeAllOf(target)
+		up := make(chan struct{})
+		go func() {
+			defer close(up)
+			_, _ = io.Copy(target, client)
+			closeWrite(target)
+		}()
+		_, _ = io.Copy(client, target)
+		_ = client.CloseWrite()
+		<-up
+	}
+}
+
 // Streams between clients and targets, over real sockets, forward what comes, pass ends on, and keep no buffer while nothing
 // comes. It counts what the heap has, and so runs by itself.
 func TestHandledStreamsThatWaitHaveNoBuffers(t *testing.T) {
@@ -37,24 +58,7 @@ func TestHandledStreamsThatWaitHaveNoBuffers(t *testing.T) {
 			if test.secureClients {
 				server.TLS = certs.serverConfig()
 			}
-			reach := server.StreamReacher(dial)
-			server.Handle = func(ctx context.Context, client *Client) {
-				target, err := reach(ctx)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				defer closeAllOf(target)
-				up := make(chan struct{})
-				go func() {
-					defer close(up)
-					_, _ = io.Copy(target, client)
-					closeWrite(target)
-				}()
-				_, _ = io.Copy(client, target)
-				_ = client.CloseWrite()
-				<-up
-			}
+			server.Handle = forwarding(t, server.StreamReacher(dial))
 			served := make(chan error, 1)
 			go func() { served <- server.Serve(front) }()
 
