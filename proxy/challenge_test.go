@@ -12,12 +12,20 @@ import (
 
 func TestChallengeEndsAfterItsHandshake(t *testing.T) {
 	t.Parallel()
-	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		t.Run(tls.VersionName(version), func(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		version uint16
+		route   func(string) *Route // that no name has: what a CA comes for has none
+	}{
+		{"TLS 1.2", tls.VersionTLS12, nil},
+		{"TLS 1.3", tls.VersionTLS13, nil},
+		{"with routes", tls.VersionTLS13, func(string) *Route { return nil }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				p := newPKI(t)
-				r := start(t, &Server{TLS: &tls.Config{
+				r := start(t, &Server{Route: test.route, TLS: &tls.Config{
 					Certificates: []tls.Certificate{p.server},
 					NextProtos:   []string{challengeProtocol, "h2"},
 					MinVersion:   tls.VersionTLS12,
@@ -27,7 +35,7 @@ func TestChallengeEndsAfterItsHandshake(t *testing.T) {
 					t.Fatal(err)
 				}
 				config := p.clientConfig()
-				config.NextProtos, config.MaxVersion = []string{challengeProtocol}, version
+				config.NextProtos, config.MaxVersion = []string{challengeProtocol}, test.version
 				session := tls.Client(socket, config)
 				if n, err := session.Read(make([]byte, 1)); n != 0 || err != io.EOF {
 					t.Errorf("Read: %d bytes, %v, want the end of the stream", n, err)

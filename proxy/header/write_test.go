@@ -1,6 +1,7 @@
 package header
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -164,6 +165,21 @@ func TestHeadersAreThoseOfTheSpecification(t *testing.T) {
 }
 
 // Linux has abstract names, and net writes the zero byte that they begin with as an @.
+// Where there is no TLS, as in client mode, there is nothing to tell of it.
+func TestWithoutASessionTheAddressesAreTold(t *testing.T) {
+	t.Parallel()
+	from, to := tcp("192.0.2.1:56324"), tcp("198.51.100.2:443")
+	want, err := Conn(from, to, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, write := range map[string]func(net.Addr, net.Addr, *tls.ConnectionState) ([]byte, error){"TLS": TLS, "TLSFull": TLSFull} {
+		if got, err := write(from, to, nil); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %x, %v; want %x", name, got, err, want)
+		}
+	}
+}
+
 func TestAbstractNames(t *testing.T) {
 	t.Parallel()
 	name := field("@name")
