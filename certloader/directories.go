@@ -41,12 +41,15 @@ func (d *directories) follow() {
 	if d == nil {
 		return
 	}
+	wanted := d.survey() // first: a disk that does not answer keeps nobody else waiting
 	d.watcher.changing.Lock()
 	defer d.watcher.changing.Unlock()
-	d.followLocked()
+	d.watch(wanted)
 }
 
-func (d *directories) followLocked() {
+// survey looks where the files are, takes note of what concerns them, and returns the
+// directories to watch.
+func (d *directories) survey() (wanted map[string]bool) {
 	entries, within, wanted := make(map[string]bool), make(map[string]bool), make(map[string]bool)
 	for _, path := range d.paths {
 		for _, entry := range trail(path) {
@@ -62,9 +65,13 @@ func (d *directories) followLocked() {
 		entries[path] = true
 	}
 	d.watcher.mu.Lock()
+	defer d.watcher.mu.Unlock()
 	d.entries, d.within = entries, within
-	d.watcher.mu.Unlock()
+	return wanted
+}
 
+// watch watches these directories and no others. The watcher's changing is held.
+func (d *directories) watch(wanted map[string]bool) {
 	before := d.wanted
 	d.wanted = wanted
 	for path := range wanted {

@@ -51,6 +51,8 @@ func (w *Watcher) Watch(provider Provider, paths []string) Provider {
 // directories watches what leads to paths. If the system gives no watch at all, it
 // tells the log and returns nil.
 func (w *Watcher) directories(paths []string) *directories {
+	d := &directories{paths: paths, watcher: w, hint: make(chan struct{}, 1), blind: make(map[string]bool)}
+	wanted := d.survey()
 	w.changing.Lock()
 	defer w.changing.Unlock()
 	if w.notify == nil {
@@ -62,11 +64,10 @@ func (w *Watcher) directories(paths []string) *directories {
 		w.notify, w.running = notify, new(sync.WaitGroup)
 		w.running.Go(func() { w.run(notify) })
 	}
-	d := &directories{paths: paths, watcher: w, hint: make(chan struct{}, 1), blind: make(map[string]bool)}
 	w.mu.Lock()
 	w.all[d] = true
 	w.mu.Unlock()
-	d.followLocked()
+	d.watch(wanted)
 	return d
 }
 
