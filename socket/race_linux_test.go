@@ -31,12 +31,15 @@ func blackHole(t *testing.T) netip.AddrPort {
 		t.Fatal(err)
 	}
 	at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 2}), uint16(name.(*unix.SockaddrInet4).Port))
+	silent := 0
 	for range 10 { // the queue has room for one or two
 		conn, err := net.DialTimeout("tcp", at.String(), 100*time.Millisecond)
-		if err != nil {
+		if err == nil {
+			t.Cleanup(func() { conn.Close() })
+			silent = 0
+		} else if silent++; silent == 2 { // once may be this machine, which is busy
 			return at
 		}
-		t.Cleanup(func() { conn.Close() })
 	}
 	t.Fatal("the queue of a listener does not fill up")
 	return at
@@ -55,7 +58,7 @@ func TestAnAddressThatAnswersNothingDoesNotTakeTheTimeOfTheNext(t *testing.T) {
 			return []netip.Addr{hole.Addr(), netip.MustParseAddr("127.0.0.3")}, nil
 		},
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	began := time.Now()
 	conn, err := host.dial(ctx)
@@ -67,7 +70,7 @@ func TestAnAddressThatAnswersNothingDoesNotTakeTheTimeOfTheNext(t *testing.T) {
 		t.Errorf("reached %s, want %v", got, ln.Addr())
 	}
 	// Package net by itself would have spent half the time on the first.
-	if took := time.Since(began); took < attemptDelay || took > 4*time.Second {
+	if took := time.Since(began); took < attemptDelay || took > 20*time.Second {
 		t.Errorf("it took %v, want a little more than %v", took, attemptDelay)
 	}
 }
