@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -178,6 +179,9 @@ func TestReasonsOfDialling(t *testing.T) {
 		}},
 		{"the name does not resolve", "failed dial name_resolution", func(context.Context) (net.Conn, error) {
 			return nil, fmt.Errorf("dialling: %w", &net.DNSError{Err: "no such host", Name: "absent.test", IsNotFound: true})
+		}},
+		{"this machine has no address to reach it from", "failed dial unreachable", func(context.Context) (net.Conn, error) {
+			return nil, &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EADDRNOTAVAIL)}
 		}},
 		{"nothing answers", "failed dial timeout", func(ctx context.Context) (net.Conn, error) {
 			<-ctx.Done()

@@ -64,7 +64,7 @@ const (
 	reasonUnrecognized  = "unrecognized_name"        // no Route for the server name
 	reasonPeerAlert     = "peer_alert"               // the peer refused the handshake
 	reasonRefused       = "connection_refused"       // nobody listens there
-	reasonUnreachable   = "unreachable"              // no route to the target
+	reasonUnreachable   = "unreachable"              // no way to the target from here
 	reasonNoSocket      = "no_such_socket"           // the UNIX socket does not exist
 	reasonName          = "name_resolution"          // the target's name does not resolve
 	reasonDescriptors   = "too_many_files"           // out of descriptors
@@ -129,16 +129,17 @@ func Ends() []string {
 
 // errnoReasons are the reasons for errors of the system.
 var errnoReasons = map[syscall.Errno]string{
-	syscall.ECONNREFUSED: reasonRefused,
-	syscall.ENETUNREACH:  reasonUnreachable,
-	syscall.EHOSTUNREACH: reasonUnreachable,
-	syscall.ENOENT:       reasonNoSocket,
-	syscall.EMFILE:       reasonDescriptors,
-	syscall.ENFILE:       reasonDescriptors,
-	syscall.EACCES:       reasonPermission,
-	syscall.EPERM:        reasonPermission,
-	syscall.ECONNRESET:   reasonReset,
-	syscall.EPIPE:        reasonReset,
+	syscall.ECONNREFUSED:  reasonRefused,
+	syscall.ENETUNREACH:   reasonUnreachable,
+	syscall.EHOSTUNREACH:  reasonUnreachable,
+	syscall.EADDRNOTAVAIL: reasonUnreachable,
+	syscall.ENOENT:        reasonNoSocket,
+	syscall.EMFILE:        reasonDescriptors,
+	syscall.ENFILE:        reasonDescriptors,
+	syscall.EACCES:        reasonPermission,
+	syscall.EPERM:         reasonPermission,
+	syscall.ECONNRESET:    reasonReset,
+	syscall.EPIPE:         reasonReset,
 }
 
 // handshakeTexts tells apart errors for which crypto/tls has neither type nor value. TestReasonsOfHandshakes makes each of
