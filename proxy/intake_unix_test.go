@@ -31,12 +31,6 @@ func tcpPair(t *testing.T) (near, far *net.TCPConn) {
 	return dialled.(*net.TCPConn), accepted.(*net.TCPConn)
 }
 
-func closeAllOf(all ...io.Closer) {
-	for _, c := range all {
-		_ = c.Close()
-	}
-}
-
 // wouldWait reports whether an intake finds nothing to read, which has it wait.
 func wouldWait(t *testing.T, in *intake) bool {
 	t.Helper()

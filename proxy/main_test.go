@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -213,6 +214,12 @@ func wantEvents(t testing.TB, r *rig, want ...string) {
 
 func closeAll(conns ...net.Conn) {
 	for _, c := range conns {
+		_ = c.Close()
+	}
+}
+
+func closeAllOf(all ...io.Closer) {
+	for _, c := range all {
 		_ = c.Close()
 	}
 }
