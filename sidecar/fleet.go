@@ -204,9 +204,10 @@ func (f *fleet) judge() error {
 	return errors.Join(errs...)
 }
 
-// run has all that is there serve.
-func (f *fleet) run() {
+// run has all that is there serve, and returns what tells the log.
+func (f *fleet) run() (tell func()) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	var told []func()
 	for _, m := range f.members() {
 		if m.tunnel != nil {
@@ -215,9 +216,10 @@ func (f *fleet) run() {
 			told = append(told, m.complain)
 		}
 	}
-	f.mu.Unlock()
-	for _, tell := range told {
-		tell()
+	return func() {
+		for _, tell := range told {
+			tell()
+		}
 	}
 }
 

@@ -19,11 +19,16 @@ const endGrace = time.Second
 // interrupted. Run is called once.
 func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	var serving sync.WaitGroup
-	s.fleet.run()
+	tell := s.fleet.run()
 	if s.port != nil {
 		serving.Go(func() { s.report(s.port.serve()) })
-		s.log.Info("status port listening", "status", s.port.url())
 	}
+	serving.Go(func() { // no signal waits for who reads the log
+		tell()
+		if s.port != nil {
+			s.log.Info("status port listening", "status", s.port.url())
+		}
+	})
 	watching, unwatch := context.WithCancel(context.Background())
 	defer unwatch()
 	if s.netstat != nil {

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -134,18 +135,57 @@ func TestAReloadThatHangsKeepsNoShutdownWaiting(t *testing.T) {
 	}
 }
 
-// stuck is a writer that blocks once it is told to, like a pipe that nobody reads.
-type stuck struct{ blocked chan struct{} }
+// stuck is a writer that blocks with the first line that has a text in it, like a pipe that nobody reads.
+type stuck struct {
+	from    string
+	blocked chan struct{}
+}
 
 func (w *stuck) Write(p []byte) (int, error) {
-	<-w.blocked
+	if strings.Contains(string(p), w.from) {
+		<-w.blocked
+	}
 	return len(p), nil
+}
+
+func TestNoSignalWaitsForAReaderOfTheLog(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	out := &stuck{"msg=listening", make(chan struct{})}
+	t.Cleanup(func() { close(out.blocked) })
+	s, err := New(t.Context(), parse(t, dir, serverLine+"--allow-all --shutdown-timeout 10ms"), Build{}, out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signals := make(chan os.Signal, 1)
+	signals <- os.Interrupt
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(signals) }()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Error("Run did not return")
+	}
+}
+
+func TestAStartEndsWithItsContextThoughNobodyReadsTheLog(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	out := &stuck{"", make(chan struct{})}
+	t.Cleanup(func() { close(out.blocked) })
+	ctx, cancel := context.WithCancelCause(t.Context())
+	enough := errors.New("enough")
+	time.AfterFunc(10*time.Millisecond, func() { cancel(enough) })
+	s, err := New(ctx, parse(t, dir, serverLine+"--allow-all --log-level debug"), Build{}, out)
+	if s != nil || !errors.Is(err, enough) {
+		t.Errorf("New: %v, want the context's cause", err)
+	}
 }
 
 func TestAForcedEndWaitsForNoReaderOfTheLog(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
-	out := &stuck{make(chan struct{})}
+	out := &stuck{"", make(chan struct{})}
 	t.Cleanup(func() { close(out.blocked) })
 	s, err := New(t.Context(), parse(t, dir, serverLine+"--allow-all --log-level error --shutdown-timeout 10ms"), Build{}, out)
 	if err != nil {

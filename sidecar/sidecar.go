@@ -64,8 +64,6 @@ func New(ctx context.Context, cfg *config.Sidecar, build Build, out io.Writer) (
 	if err != nil {
 		return nil, err
 	}
-	log.Debug("configured", "config", cfg)
-	limitMemory(log)
 	s := &Sidecar{
 		config:   cfg,
 		log:      log,
@@ -102,6 +100,8 @@ func New(ctx context.Context, cfg *config.Sidecar, build Build, out io.Writer) (
 
 // open opens all, and closes what the service manager handed over and no flag names: clients would wait there for ever.
 func (s *Sidecar) open(ctx context.Context, build Build) error {
+	s.log.Debug("configured", "config", s.config)
+	limitMemory(s.log)
 	activation := socket.Activated()
 	err := s.openParts(ctx, build, activation)
 	unused, closing := activation.Close()
