@@ -307,63 +307,6 @@ func (c *conn) finish() {
 	c.pass.leave() // many handshakes that fail at once take turns until here
 }
 
-// end notes why the connection ends, unless it was noted before, and returns what stands.
-func (c *conn) end(reason string) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.endLocked(reason)
-}
-
-func (c *conn) endLocked(reason string) string {
-	if c.reason == "" {
-		c.reason = reason
-	}
-	return c.reason
-}
-
-// cut ends the connection from outside: both sockets are closed, so that whatever waits on them returns.
-func (c *conn) cut(reason string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.cutLocked(reason)
-}
-
-// shutDown cuts the connection, and reports whether it was an established one.
-func (c *conn) shutDown() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	established := (c.target != nil || c.handled) && !c.finished
-	c.cutLocked(reasonShutdown)
-	return established
-}
-
-func (c *conn) cutLocked(reason string) {
-	c.endLocked(reason)
-	c.closeBoth()
-}
-
-// closeBoth stops the clocks and closes the sockets. A side whose stream did not come to its end is aborted, so that it cannot
-// take what it got for the whole; only after a failed handshake there is no stream yet. c.mu is held.
-func (c *conn) closeBoth() {
-	if c.finished {
-		return
-	}
-	c.finished = true
-	for _, timer := range []*time.Timer{c.idle, c.lifetime, c.closing, c.patience.timer} {
-		if timer != nil {
-			timer.Stop()
-		}
-	}
-	if c.server.TLS != nil && c.client.tls == nil {
-		c.client.close()
-		return
-	}
-	c.closeAfter(c.client, &c.down)
-	if c.target != nil {
-		c.closeAfter(c.target, &c.up)
-	}
-}
-
 // bounded is context.WithTimeout where a limit is set.
 func bounded(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	if limit <= 0 {
