@@ -162,7 +162,10 @@ func TestNoSignalWaitsForAReaderOfTheLog(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(signals) }()
 	select {
-	case <-ended:
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("Run: %v", err)
+		}
 	case <-time.After(patience):
 		t.Error("Run did not return")
 	}
