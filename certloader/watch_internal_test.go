@@ -179,6 +179,23 @@ func TestChangesThatNothingTellsOfAreFoundByLooking(t *testing.T) {
 	})
 }
 
+// Where the system gives no watch at all, looking has to do.
+func TestWithoutAWatchFilesAreLookedAt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := new(workshop)
+		p := newWatched(w, w.digest, (*directories)(nil))
+		if _, err := p.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.content.Store(1)
+		wantNews(t, p, pollTime+settleTime)
+		if err := p.Close(); err == nil || !w.closed.Load() {
+			t.Errorf("Close returned %v, and the provider was closed: %t", err, w.closed.Load())
+		}
+	})
+}
+
 func TestTheProvidersOwnNewsPassesAtOnce(t *testing.T) {
 	watching(t, func(t *testing.T, w *workshop, p Provider) {
 		w.news <- struct{}{}
