@@ -121,16 +121,16 @@ func TestTrustDigestTellsTrustApart(t *testing.T) {
 	one, two := ca("one"), ca("two")
 	seen := make(map[string]string)
 	for name, s := range map[string]*snapshot{
-		"the system's":        trust(),
-		"a CA":                trust(one),
-		"another":             trust(two),
-		"both":                trust(one, two),
-		"a CA's name is twos": trust(ca("onetwo")),
-		"a list":              with(trust(one), list("1")),
-		"another list":        with(trust(one), list("2")),
-		"both lists":          with(trust(one), list("1"), list("2")),
-		"a domain":            domain(trust(one), "example.org"),
-		"another domain":      domain(trust(one), "other.org"),
+		"the system's":   trust(),
+		"a CA":           trust(one),
+		"another":        trust(two),
+		"both":           trust(one, two),
+		"both in one":    trust(ca("onetwo")),
+		"a list":         with(trust(one), list("1")),
+		"another list":   with(trust(one), list("2")),
+		"both lists":     with(trust(one), list("1"), list("2")),
+		"a domain":       domain(trust(one), "example.org"),
+		"another domain": domain(trust(one), "other.org"),
 	} {
 		digest := string(s.trustDigest())
 		if other, known := seen[digest]; known {
