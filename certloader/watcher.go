@@ -20,8 +20,9 @@ type Watcher struct {
 	wanted   map[string]int    // how many want a directory to be watched
 	running  *sync.WaitGroup
 
-	// mu guards who listens, and for what. Nobody holds it who calls notify: that
-	// may have an error to be heard first, of which it tells with its own lock held.
+	// mu guards who listens, and for what. It is never held while notify is called:
+	// that may wait, for a lock under which it tells of an error, and whoever hears
+	// of the error takes mu.
 	mu  sync.Mutex
 	all map[*directories]bool
 }
@@ -86,7 +87,7 @@ func (w *Watcher) run(notify *fsnotify.Watcher) {
 			if !ok {
 				errs = nil
 			} else {
-				w.tell(func(*directories) bool { return true }) // events were lost
+				w.tell(func(*directories) bool { return true }) // events were lost, perhaps
 			}
 		}
 	}
