@@ -216,14 +216,22 @@ func (s *Sidecar) shutDown(ctx context.Context, delay time.Duration, cause strin
 		}
 		done <- s.fleet.shutDown(ctx)
 	}()
-	// Nothing of that waits for who reads the log.
-	switch log := s.log.With("cause", cause); {
-	case failure != nil:
-		log.Error("shutting down", "error", failure)
-	case delay > 0:
-		log.Info("shutting down; connections are accepted for a while", "delay", delay)
-	default:
-		log.Info("shutting down")
-	}
-	return <-done
+	logged := make(chan struct{})
+	go func() { // nothing waits for long for who reads the log
+		defer close(logged)
+		switch log := s.log.With("cause", cause); {
+		case failure != nil:
+			log.Error("shutting down", "error", failure)
+		case delay > 0:
+			log.Info("shutting down; connections are accepted for a while", "delay", delay)
+		default:
+			log.Info("shutting down")
+		}
+	}()
+	err := <-done
+	_ = within(endGrace, func() error {
+		<-logged
+		return nil
+	})
+	return err
 }

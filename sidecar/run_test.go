@@ -138,29 +138,42 @@ func TestAReloadThatHangsKeepsNoShutdownWaiting(t *testing.T) {
 // stuck is a writer that blocks with the first line that has a text in it, like a pipe that nobody reads.
 type stuck struct {
 	from    string
+	reached chan struct{} // receives then
 	blocked chan struct{}
+}
+
+func newStuck(t *testing.T, from string) *stuck {
+	t.Helper()
+	w := &stuck{from, make(chan struct{}, 1), make(chan struct{})}
+	t.Cleanup(func() { close(w.blocked) })
+	return w
 }
 
 func (w *stuck) Write(p []byte) (int, error) {
 	if strings.Contains(string(p), w.from) {
+		select {
+		case w.reached <- struct{}{}:
+		default: // it is known
+		}
 		<-w.blocked
 	}
 	return len(p), nil
 }
 
+// TestNoSignalWaitsForAReaderOfTheLog, and no end does: there are no connections, so that it is a clean one.
 func TestNoSignalWaitsForAReaderOfTheLog(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
-	out := &stuck{"msg=listening", make(chan struct{})}
-	t.Cleanup(func() { close(out.blocked) })
-	s, err := New(t.Context(), parse(t, dir, serverLine+"--allow-all --shutdown-timeout 10ms"), Build{}, out)
+	out := newStuck(t, "msg=listening")
+	s, err := New(t.Context(), parse(t, dir, serverLine+"--allow-all --shutdown-timeout 1h"), Build{}, out)
 	if err != nil {
 		t.Fatal(err)
 	}
 	signals := make(chan os.Signal, 1)
-	signals <- os.Interrupt
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(signals) }()
+	<-out.reached
+	signals <- os.Interrupt
 	select {
 	case err := <-ended:
 		if err != nil {
@@ -174,8 +187,7 @@ func TestNoSignalWaitsForAReaderOfTheLog(t *testing.T) {
 func TestAStartEndsWithItsContextThoughNobodyReadsTheLog(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
-	out := &stuck{"", make(chan struct{})}
-	t.Cleanup(func() { close(out.blocked) })
+	out := newStuck(t, "")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
 	time.AfterFunc(10*time.Millisecond, func() { cancel(enough) })
@@ -188,8 +200,7 @@ func TestAStartEndsWithItsContextThoughNobodyReadsTheLog(t *testing.T) {
 func TestAForcedEndWaitsForNoReaderOfTheLog(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
-	out := &stuck{"", make(chan struct{})}
-	t.Cleanup(func() { close(out.blocked) })
+	out := newStuck(t, "")
 	s, err := New(t.Context(), parse(t, dir, serverLine+"--allow-all --log-level error --shutdown-timeout 10ms"), Build{}, out)
 	if err != nil {
 		t.Fatal(err)
