@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// what a hint is asked about.
+// asked is a hint that tells what it was asked for.
 func asked(stage, reason, serverName string) string {
 	return strings.Join([]string{"hint for", stage, reason, serverName}, "/")
 }
