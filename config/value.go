@@ -142,7 +142,7 @@ func parseMetricsURL(text string) (*url.URL, error) {
 
 func parseGraphite(text string) (socket.Address, error) {
 	to, err := socket.ParseAddress(text)
-	if err == nil && (to.Network() != "tcp" || to.Host() == "") {
+	if !strings.Contains(text, ":") || err == nil && (to.Network() != "tcp" || to.Host() == "") {
 		return socket.Address{}, errors.New("not where a carbon listens; write HOST:PORT")
 	}
 	return to, err

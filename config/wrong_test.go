@@ -338,6 +338,7 @@ func TestWrongCombinations(t *testing.T) {
 		{leastServer + " --target-status ftp://u:hunter2@a", "--target-status: not a URL to GET; write http://HOST/PATH or https://HOST/PATH"},
 		{leastServer + " --metrics-graphite unix:/carbon", `--metrics-graphite "unix:/carbon": not where a carbon listens; write HOST:PORT`},
 		{leastServer + " --metrics-graphite :2003", `--metrics-graphite ":2003": not where a carbon listens; write HOST:PORT`},
+		{leastServer + " --metrics-graphite carbon", `--metrics-graphite "carbon": not where a carbon listens; write HOST:PORT`},
 		{leastServer + " --metrics-url ftp://me:hunter2@x/", "--metrics-url: not a URL to POST to; write http://HOST/PATH or https://HOST/PATH"},
 		{leastServer + " --metrics-url http://me:hunter2@:1/", "--metrics-url: not a URL to POST to; write http://HOST/PATH or https://HOST/PATH"},
 		{leastServer + " --metrics-url http://me:hunter2@x:0/", "--metrics-url: has a port that is none; use 1 to 65535"},
