@@ -19,20 +19,28 @@ const (
 )
 
 // room keeps the connections of a port within a bound. Where there are too many, that one goes which has waited longest: for
-// a request to come, or to be complete. Those whose requests are being answered stay, and if there are no others, it is the
-// newcomer that goes. A prober that asks at once is answered like that, even among thousands who do not.
+// a request to come, or for its header to be complete. If there is none but the newcomer, that one goes whose request has been
+// worked on longest: it may be one that promised a body which never comes, or that does not read its answer. A prober that
+// asks at once is answered like that, even among thousands who do not, or who want it to take long.
 type room struct {
 	most int
 	log  *slog.Logger
 
 	mu      sync.Mutex
-	conns   map[net.Conn]*list.Element // nil for those whose requests are being answered
-	waiting list.List                  // of the others, each a net.Conn, those first that have waited longest
-	told    time.Time                  // when the log was last told that there are too many
+	conns   map[net.Conn]seat
+	waiting list.List // those first that have waited longest, each a net.Conn
+	busy    list.List // with a request, likewise
+	told    time.Time // when the log was last told that there are too many
+}
+
+// seat is where a connection is in one of the lists of a room; zero: it is in none, and has to go.
+type seat struct {
+	row *list.List
+	at  *list.Element
 }
 
 func newRoom(most int, log *slog.Logger) *room {
-	return &room{most: most, log: log, conns: make(map[net.Conn]*list.Element)}
+	return &room{most: most, log: log, conns: make(map[net.Conn]seat)}
 }
 
 // follow takes note of what a connection does.
@@ -42,7 +50,7 @@ func (r *room) follow(conn net.Conn, state http.ConnState) {
 		leave(leaves)
 	}
 	if tell {
-		r.log.Warn("status port: too many connections; those go that have waited longest for a request", "connections", r.most)
+		r.log.Warn("status port: too many connections; those go that have waited or taken longest", "connections", r.most)
 	}
 }
 
@@ -50,23 +58,25 @@ func (r *room) follow(conn net.Conn, state http.ConnState) {
 func (r *room) note(conn net.Conn, state http.ConnState) (leaves net.Conn, tell bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if at := r.conns[conn]; at != nil {
-		r.waiting.Remove(at)
-	}
+	r.vacate(conn)
 	switch state {
 	case http.StateNew, http.StateIdle:
-		r.conns[conn] = r.waiting.PushBack(conn)
+		r.conns[conn] = seat{&r.waiting, r.waiting.PushBack(conn)}
 	case http.StateActive:
-		r.conns[conn] = nil
+		r.conns[conn] = seat{&r.busy, r.busy.PushBack(conn)}
 	default:
 		delete(r.conns, conn)
 	}
 	if state != http.StateNew || len(r.conns) <= r.most {
 		return nil, false
 	}
-	first := r.waiting.Front() // the newcomer is among them
-	leaves, _ = r.waiting.Remove(first).(net.Conn)
-	r.conns[leaves] = nil // until it has gone
+	first := r.waiting.Front()
+	if first.Next() == nil && r.busy.Len() > 0 { // it is the newcomer
+		first = r.busy.Front()
+	}
+	leaves, _ = first.Value.(net.Conn)
+	r.vacate(leaves)
+	r.conns[leaves] = seat{} // until it has gone
 	now := time.Now()
 	if tell = now.Sub(r.told) >= fullPause; tell {
 		r.told = now
@@ -74,10 +84,17 @@ func (r *room) note(conn net.Conn, state http.ConnState) (leaves net.Conn, tell 
 	return leaves, tell
 }
 
+// vacate takes a connection from the list that it is in. r.mu is held.
+func (r *room) vacate(conn net.Conn) {
+	if s := r.conns[conn]; s.row != nil {
+		s.row.Remove(s.at)
+	}
+}
+
 // leave closes a connection. Under TLS that is the socket: to say goodbye could take long, to one who does not read.
 func leave(conn net.Conn) {
 	if session, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = session.NetConn()
 	}
-	_ = conn.Close() // whoever was there has asked for nothing
+	_ = conn.Close() // there is nothing to be done about a failure
 }

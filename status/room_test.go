@@ -100,29 +100,42 @@ func TestWhoAsksIsAnsweredAmongManyWhoDoNot(t *testing.T) {
 	})
 }
 
-func TestWhoseRequestIsBeingAnsweredStays(t *testing.T) {
+func TestWhoAsksIsAnsweredAmongManyWhoseRequestsTakeLong(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		ln := memnet.Listen(4096)
-		_, release := crowded(t, ln)
-		var busy []net.Conn
-		for range maxConns {
-			busy = append(busy, send(t, ln, waiting))
-		}
-		synctest.Wait()
-		if answered(send(t, ln, asking)) {
-			t.Error("there is room for one more")
-		}
-		close(release)
-		for i, conn := range busy {
-			if !answered(conn) {
-				t.Errorf("%d was not answered", i)
-			}
-		}
-		if !answered(send(t, ln, asking)) {
-			t.Error("there is no room, though all wait again")
-		}
-	})
+	for name, request := range map[string]string{
+		"the answer takes long":  waiting,
+		"the body does not come": "GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n",
+		"no chunk of it comes":   "POST /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ln := memnet.Listen(4096)
+				_, release := crowded(t, ln)
+				var busy []net.Conn
+				for range maxConns {
+					busy = append(busy, send(t, ln, request))
+					synctest.Wait() // so that this one is the latest
+				}
+				const newcomers = 3
+				for i := range newcomers {
+					if !answered(send(t, ln, asking)) {
+						t.Errorf("%d more than there is room for: not answered", i)
+					}
+					synctest.Wait() // until it waits for its next request, and so makes room for the next one
+				}
+				if stillOpen(busy[0]) {
+					t.Error("whose request has taken longest is still there")
+				}
+				for i, conn := range busy[1:] {
+					if !stillOpen(conn) {
+						t.Errorf("%d had to go", i+1)
+					}
+				}
+				close(release)
+			})
+		})
+	}
 }
 
 // TestWhoHasToGoIsNotWaitedFor, even if nothing can be said any more to one who does not read.
