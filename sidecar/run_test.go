@@ -184,6 +184,35 @@ func TestNoSignalWaitsForAReaderOfTheLog(t *testing.T) {
 	}
 }
 
+// TestNoEndWaitsUntilTheLogIsToldOfMetrics that do not arrive.
+func TestNoEndWaitsUntilTheLogIsToldOfMetrics(t *testing.T) {
+	t.Parallel()
+	for _, to := range []string{"--metrics-url http://127.0.0.1:1/", "--metrics-graphite 127.0.0.1:1"} {
+		t.Run(to, func(t *testing.T) {
+			t.Parallel()
+			dir := newDir(t)
+			out := newStuck(t, "metrics do not arrive")
+			s, err := New(t.Context(), parse(t, dir, serverLine+"--allow-all --metrics-interval 10ms "+to), Build{}, out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			signals := make(chan os.Signal, 1)
+			ended := make(chan error, 1)
+			go func() { ended <- s.Run(signals) }()
+			<-out.reached
+			signals <- os.Interrupt
+			select {
+			case err := <-ended:
+				if err != nil {
+					t.Errorf("Run: %v", err)
+				}
+			case <-time.After(patience):
+				t.Error("Run did not return")
+			}
+		})
+	}
+}
+
 func TestAStartEndsWithItsContextThoughNobodyReadsTheLog(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)

@@ -4,11 +4,15 @@ import (
 	"context"
 	"crypto/tls"
 	"sync"
+	"time"
 
 	"sallyport/certloader"
 	"sallyport/metrics"
 	"sallyport/socket"
 )
+
+// sendGrace is how long the last readings may take, which are given up after a second, and what is logged about them.
+const sendGrace = time.Second + endGrace
 
 // sending is the metrics on their way to where they are sent.
 type sending struct {
@@ -55,8 +59,12 @@ func (s *Sidecar) receiverConfig(host string) *tls.Config {
 	return config
 }
 
-// end has the last readings sent, and waits until they have arrived or it takes too long.
+// end has the last readings sent, and waits until they have arrived or it takes too long: for them, or to tell the log that
+// they have not.
 func (s *sending) end() {
 	s.cancel()
-	s.places.Wait()
+	_ = within(sendGrace, func() error {
+		s.places.Wait()
+		return nil
+	})
 }
