@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -79,25 +80,31 @@ func (p *Proxy) upgrade(a *answer, e *exchange, response *http.Response, wanted 
 
 // cutOff is a stream that broke off.
 type cutOff struct {
-	of  net.Conn // whose doing it was; nil: it took too long
-	err error    // nil: it has come to its end
+	of   net.Conn // whose doing it was; nil: it took too long
+	gone bool     // who takes no more of what is sent; what it has sent itself may still be to come
+	err  error    // nil: it has come to its end
 }
 
 // splice copies both ways until both have ended, or one breaks off. Something has come already from both.
+//
+// One who takes no more has gone away, and may have said why before: what it sent is passed on, up to its end. That it has gone
+// is no reason for the other one to lose that.
 func (p *Proxy) splice(e *exchange, client net.Conn, early, beyond []byte) {
 	target := e.link.Conn
 	ended := make(chan cutOff, 2)
+	var reset atomic.Bool
 	go func() {
 		var off cutOff
-		e.BytesIn, off = pump(target, client, early)
+		e.BytesIn, off = pump(target, client, early, &reset)
 		ended <- off
 	}()
 	go func() {
 		var off cutOff
-		e.BytesOut, off = pump(client, target, beyond)
+		e.BytesOut, off = pump(client, target, beyond, &reset)
 		ended <- off
 	}()
 	var late <-chan time.Time
+	var gone cutOff
 	for left := 2; left > 0; {
 		off := cutOff{err: errHalfClosed}
 		select {
@@ -106,13 +113,38 @@ func (p *Proxy) splice(e *exchange, client net.Conn, early, beyond []byte) {
 		case <-late:
 		}
 		switch {
+		case off.gone && left > 0:
+			gone = off
+			late = p.untilClosed()
+		case gone.err != nil && e.Err == nil:
+			e.part(client, gone, off)
+			_ = target.Close()
 		case off.err != nil && e.Err == nil:
 			e.cut(client, off)
 			_ = target.Close()
-		case off.err == nil && left > 0 && p.CloseTimeout >= 0:
-			late = time.After(p.CloseTimeout)
+		case off.err == nil && left > 0:
+			late = p.untilClosed()
 		}
 	}
+}
+
+// untilClosed receives when the one direction that is left has to end; never, if it need not.
+func (p *Proxy) untilClosed() <-chan time.Time {
+	if p.CloseTimeout < 0 {
+		return nil
+	}
+	return time.After(p.CloseTimeout)
+}
+
+// part ends the client's side of a stream one of whose ends has gone, once the rest of what that had sent is over. A client that
+// has all of it is not cut off, if the target has closed the connection; one that was reset must not look like that.
+func (e *exchange) part(client net.Conn, gone, rest cutOff) {
+	if rest.err != nil || gone.of == client || !errors.Is(gone.err, syscall.EPIPE) {
+		e.cut(client, gone)
+		return
+	}
+	e.Reason, e.Err = reasonBroken, gone.err
+	e.conn.deaf.Store(true) // it may still be sending, and has time to read
 }
 
 // cut ends the client's side of a stream that broke off.
@@ -134,8 +166,9 @@ func isTunnels(err error) bool {
 	return errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) // of which there is none in a stream
 }
 
-// pump copies one way, after what has come first, and passes the end on.
-func pump(to, from net.Conn, first []byte) (moved int64, _ cutOff) {
+// pump copies one way, after what has come first, and passes the end on; not that of one who was reset, which the pump the other
+// way has met then: the system tells of that once.
+func pump(to, from net.Conn, first []byte, reset *atomic.Bool) (moved int64, _ cutOff) {
 	out := &receiver{to: to}
 	moved, err := io.Copy(out, bytes.NewReader(first))
 	if err == nil {
@@ -145,11 +178,12 @@ func pump(to, from net.Conn, first []byte) (moved int64, _ cutOff) {
 	}
 	switch {
 	case out.failed:
-		return moved, cutOff{of: to, err: err}
+		reset.Store(!errors.Is(err, syscall.EPIPE))
+		return moved, cutOff{of: to, gone: true, err: err}
 	case err != nil:
 		return moved, cutOff{of: from, err: err}
 	}
-	if half, ok := to.(interface{ CloseWrite() error }); ok {
+	if half, ok := to.(interface{ CloseWrite() error }); ok && !reset.Load() {
 		_ = half.CloseWrite()
 	}
 	return moved, cutOff{}

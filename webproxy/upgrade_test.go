@@ -2,11 +2,16 @@ package webproxy
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -220,6 +225,73 @@ func TestUpgradedConnectionsThatTheTunnelEnds(t *testing.T) {
 			if told := r.observed(); len(told) != 1 || told[0].Reason != reasonBroken {
 				t.Errorf("told of %+v", told)
 			}
+		})
+	}
+}
+
+// deafTarget is a target's connection on which writes fail once it has left HTTP.
+type deafTarget struct {
+	*memnet.Conn
+	err    error
+	asked  bool
+	failed chan struct{}
+}
+
+func (d *deafTarget) Write(p []byte) (int, error) {
+	if !d.asked {
+		d.asked = true
+		return d.Conn.Write(p)
+	}
+	close(d.failed)
+	return 0, &net.OpError{Op: "write", Net: "mem", Err: os.NewSyscallError("write", d.err)}
+}
+
+// What a target has sent before it went away is for the client, however slowly that takes it.
+func TestTheLastWordsOfAnUpgradedTarget(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		err   error
+		clean bool
+		cuts  []string
+	}{
+		{"closed", syscall.EPIPE, true, nil},
+		{"reset", syscall.ECONNRESET, false, []string{"abort"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				words := strings.Repeat("w", 1<<20) // more than connections hold
+				target := &deafTarget{err: test.err, failed: make(chan struct{})}
+				r := startRaw(t, &Proxy{CloseTimeout: time.Minute}, agreeing(func(c net.Conn, _ *bufio.Reader) { _, _ = io.WriteString(c, words) }))
+				dial := r.Dial
+				r.Dial = func(ctx context.Context) (net.Conn, error) {
+					c, err := dial(ctx)
+					target.Conn = c.(*memnet.Conn)
+					return target, err
+				}
+				c := r.dial(nil)
+				_, _ = io.WriteString(c, upgradeRequest)
+				in := bufio.NewReader(c)
+				if _, err := http.ReadResponse(in, nil); err != nil {
+					t.Fatal(err)
+				}
+				_, _ = io.WriteString(c, "for nobody")
+				<-target.failed
+				synctest.Wait()
+				got, err := io.ReadAll(in)
+				if string(got) != "hello"+words || (err == nil) != test.clean {
+					t.Errorf("got %d bytes, want %d; %v", len(got), len("hello")+len(words), err)
+				}
+				_ = c.Close()
+				r.stop()
+				if told := r.observed(); len(told) != 1 || told[0].Reason != reasonBroken || !errors.Is(told[0].Err, test.err) {
+					t.Errorf("told of %+v", told)
+				}
+				if cuts := r.cutOffs(); !slices.Equal(cuts, test.cuts) {
+					t.Errorf("the client was cut off by %q, want %q", cuts, test.cuts)
+				}
+			})
 		})
 	}
 }
