@@ -101,7 +101,9 @@ func (c *Client) remark(err error) {
 
 // CloseWrite ends the writing: the client sees the end of what it is sent, and may go on sending.
 func (c *Client) CloseWrite() error {
-	_ = c.SetWriteDeadline(time.Now().Add(closeLinger))
+	if err := c.SetWriteDeadline(time.Now().Add(closeLinger)); err != nil {
+		return err // one who was cut off must not be told that this was all
+	}
 	c.conn.client.endWriting()
 	return nil
 }
@@ -150,13 +152,21 @@ func (c *Client) Expire() {
 	}
 }
 
-// SetDeadline sets that of the socket.
-func (c *Client) SetDeadline(t time.Time) error { return c.conn.client.socket.SetDeadline(t) }
+// SetDeadline sets that of the socket, as long as the connection has not been ended: whoever is cut off is heard no more, though
+// the socket may stay for a moment, until the client has what was written.
+func (c *Client) SetDeadline(t time.Time) error { return c.set(net.Conn.SetDeadline, t) }
 
-// SetReadDeadline sets that of the socket.
-func (c *Client) SetReadDeadline(t time.Time) error { return c.conn.client.socket.SetReadDeadline(t) }
+// SetReadDeadline is as SetDeadline, for reads.
+func (c *Client) SetReadDeadline(t time.Time) error { return c.set(net.Conn.SetReadDeadline, t) }
 
-// SetWriteDeadline sets that of the socket.
-func (c *Client) SetWriteDeadline(t time.Time) error {
-	return c.conn.client.socket.SetWriteDeadline(t)
+// SetWriteDeadline is as SetDeadline, for writes.
+func (c *Client) SetWriteDeadline(t time.Time) error { return c.set(net.Conn.SetWriteDeadline, t) }
+
+func (c *Client) set(deadline func(net.Conn, time.Time) error, t time.Time) error {
+	c.conn.mu.Lock()
+	defer c.conn.mu.Unlock()
+	if c.conn.finished {
+		return net.ErrClosed
+	}
+	return deadline(c.conn.client.socket, t)
 }

@@ -1,10 +1,12 @@
 package proxy
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -159,3 +161,47 @@ func TestAResetAtTheEndOfADrainWaitsForNobody(t *testing.T) {
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// A handler that had a deadline of its own in mind must not go on with a client that was cut off, and has yet to get the rest.
+func TestACutClientIsHeardNoMore(t *testing.T) {
+	t.Parallel()
+	heard := make(chan error, 1)
+	s := &Server{Handle: func(_ context.Context, client *Client) {
+		_, _ = io.Copy(client, endless{}) // until it is cut off
+		_ = client.SetReadDeadline(time.Now().Add(time.Minute))
+		_, err := client.Read(make([]byte, 1))
+		_ = client.SetDeadline(time.Now().Add(time.Minute))
+		_, again := client.Read(make([]byte, 1))
+		if err != nil {
+			err = again
+		}
+		if ended := client.CloseWrite(); ended == nil {
+			err = nil
+		}
+		heard <- err
+	}}
+	r := startKernel(t, "tcp", s)
+	client, err := net.Dial("tcp", r.front.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll(client)
+	if _, err := client.Write([]byte("late")); err != nil {
+		t.Fatal(err)
+	}
+	var c *conn
+	eventually(t, "there is something that the client has not been sent", func() bool {
+		if list := s.inHand(); len(list) > 0 {
+			c = list[0]
+		}
+		return c != nil && c.client.owes()
+	})
+	c.cut(reasonOther)
+	if err := <-heard; !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the handler went on: %v", err)
+	}
+	closeAll(client)
+	if last := r.stop(t); last != "closed "+reasonOther {
+		t.Error(last)
+	}
+}
