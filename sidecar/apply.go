@@ -243,8 +243,8 @@ func (f *fleet) successors(ctx context.Context, p *plan) (all, coming []*member)
 	return all, coming
 }
 
-// remains are the members that a plan's configuration does not have any more: those that run are shown until their connections
-// have ended. f.mu is held.
+// remains are the members that a plan's configuration does not have any more: those that run, or have run, are shown until
+// their connections have ended. f.mu is held.
 func (f *fleet) remains(p *plan) []*member {
 	names := make(map[string]bool)
 	for i := range p.config.Tunnels {
@@ -256,7 +256,7 @@ func (f *fleet) remains(p *plan) []*member {
 		case names[m.name()]:
 		case m.removed:
 			all = append(all, m)
-		case m.tunnel != nil:
+		case m.tunnel != nil || f.drains(m.ledger):
 			last := f.newMember(m.config, m.ledger)
 			last.tunnel, last.removed = m.tunnel, true
 			all = append(all, last)

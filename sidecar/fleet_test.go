@@ -125,6 +125,68 @@ func TestConnectionsOfARemovedTunnelAreCutWhenTheirTimeIsUp(t *testing.T) {
 	eventually(t, func() bool { return len(r.sidecar.fleet.members()) == 1 }, func() string { return "the tunnel is still shown" })
 }
 
+// A tunnel that is removed is shown until all its connections have ended, those included from before it was changed, or failed.
+func TestARemovedTunnelIsShownWhileAnyOfItsConnectionsIsOpen(t *testing.T) {
+	t.Parallel()
+	const web = `- {name: web, mode: server, listen: "unix:@/in"}`
+	for name, next := range map[string]func(*testing.T, *rig){
+		"changed before": func(t *testing.T, r *rig) {
+			r.reread(t, strings.Replace(manyTunnels, web, strings.Replace(web, "}", ", idle-timeout: 1h}", 1), 1))
+			r.waitLog(t, "changed=[web]", 1)
+		},
+		"failed before": func(t *testing.T, r *rig) {
+			if err := os.Remove(r.dir + "/server.pem"); err != nil { // so that it does not come back
+				t.Fatal(err)
+			}
+			if err := r.sidecar.fleet.tunnels()[0].listener.Close(); err != nil {
+				t.Fatal(err)
+			}
+			r.waitLog(t, "a tunnel has failed", 1)
+			eventually(t, func() bool { return len(r.sidecar.fleet.tunnels()) == 1 }, func() string { return "it has not failed" })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := newDir(t)
+			echo(t, listen(t, dir+"/out"))
+			r := start(t, dir, "run --config "+writeConfig(t, dir, manyTunnels))
+			r.waitLog(t, "msg=listening", 2)
+			first, err := r.dialTLS(t, "client")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := roundTrip(first, "before"); err != nil {
+				t.Fatal(err)
+			}
+			next(t, r)
+			r.reread(t, strings.Replace(manyTunnels, web, "", 1))
+			r.waitLog(t, "removed=[web]", 1)
+			if name == "changed before" {
+				r.waitLog(t, "msg=drained", 1) // the second of that name had no connection
+				r.waitDismissed(t, 1)
+			}
+			if a := r.status(t); a.Connections.Open != 1 {
+				t.Errorf("%d connections are open", a.Connections.Open)
+			}
+			if err := first.Close(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, func() bool { return len(r.sidecar.fleet.members()) == 1 }, func() string { return "it is still shown" })
+		})
+	}
+}
+
+// waitDismissed waits until so many tunnels are left that leave.
+func (r *rig) waitDismissed(t *testing.T, left int) {
+	t.Helper()
+	f := r.sidecar.fleet
+	eventually(t, func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(f.leaving) == left
+	}, func() string { return "more tunnels leave" })
+}
+
 // The file of a socket that is in use cannot become somebody else's: whoever waits in its queue came under the old permissions.
 func TestPermissionsOfAListenerInUseStay(t *testing.T) {
 	t.Parallel()

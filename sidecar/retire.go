@@ -43,17 +43,29 @@ func (f *fleet) drained(t *tunnel, after, limit time.Duration) {
 	t.log.Info("drained")
 }
 
-// dismiss forgets a tunnel that has no connections any more, and what was measured under its name, if there is no other of
-// that name.
+// dismiss forgets a tunnel that has no connections any more, and what was shown and measured under its name, if there is no
+// other of that name.
 func (f *fleet) dismiss(t *tunnel) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	l := f.leaving[t]
 	delete(f.leaving, t)
 	l.end(t.server)
-	next := slices.DeleteFunc(slices.Clone(f.members()), func(m *member) bool { return m.removed && m.tunnel == t })
-	f.roster.Store(&next)
+	if !f.drains(l) {
+		next := slices.DeleteFunc(slices.Clone(f.members()), func(m *member) bool { return m.removed && m.ledger == l })
+		f.roster.Store(&next)
+	}
 	f.forget(t.name(), l)
+}
+
+// drains tells whether a tunnel leaves whose connections a ledger counts. f.mu is held.
+func (f *fleet) drains(l *ledger) bool {
+	for _, other := range f.leaving {
+		if other == l {
+			return true
+		}
+	}
+	return false
 }
 
 // forget ends what is kept by a name, if no tunnel has it any more, and what is told of requests, if none that has it looks
