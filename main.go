@@ -9,8 +9,10 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"sallyport/config"
 	"sallyport/devpki"
@@ -66,9 +68,27 @@ func run(args []string, env func(string) (string, bool), stdout, stderr io.Write
 		err = watchConnections(c, stdout)
 	}
 	if err != nil {
-		return fail(stderr, err, exitFailure)
+		return fail(patient{stderr}, err, exitFailure)
 	}
 	return exitOK
+}
+
+// patient is where the last words of a process go, which ends soon even if nobody reads them.
+type patient struct{ to io.Writer }
+
+// Write waits a second at most.
+func (p patient) Write(text []byte) (int, error) {
+	text = slices.Clone(text)
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		_, _ = p.to.Write(text)
+	}()
+	select {
+	case <-written:
+	case <-time.After(time.Second):
+	}
+	return len(text), nil
 }
 
 // surviveReaders has the process live on when whoever reads its output has gone: a collector of logs that crashes is to take

@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"crypto/tls"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -52,6 +54,26 @@ func TestCertsIssueNeedsNoFlags(t *testing.T) {
 	}
 	if units := pair.Leaf.Subject.OrganizationalUnit; !slices.Equal(units, []string{"eng"}) {
 		t.Errorf("organizational units %q", units)
+	}
+}
+
+// TestTheEndWaitsForNobodyToReadWhy, as of a pipe that is full.
+func TestTheEndWaitsForNobodyToReadWhy(t *testing.T) {
+	t.Parallel()
+	unread, stderr := io.Pipe()
+	defer unread.Close() // lets go of who writes
+	ended := make(chan int, 1)
+	go func() {
+		none := func(string) (string, bool) { return "", false }
+		ended <- run([]string{"certs", "issue", t.TempDir(), "alice"}, none, io.Discard, stderr)
+	}()
+	select {
+	case code := <-ended:
+		if code != exitFailure {
+			t.Errorf("it ended with %d", code)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it does not end")
 	}
 }
 
