@@ -58,6 +58,10 @@ test-full: peers ## run the long variants of the tests, and the fuzz targets
 	SALLYPORT_FULL=1 go run ./tests/suite -race -count=1 -timeout 1h ./tests/...
 	tests/fuzz.sh $(or $(FUZZTIME),5s)
 
+.PHONY: cover
+cover: ## say how much of each room its own tests reach; what those of tests/ do of the binary is not in it
+	go test -count=1 -cover $$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./... | grep -v ^sallyport/tests)
+
 .PHONY: soak
 soak: ## run mixed traffic, and all that disturbs it, for a while and see what is left of it (SOAK=10m: for that, else for 5m)
 	SOAK='$(or $(SOAK),5m)' go test -count=1 -timeout 0 -v -run '^TestSoak$$' ./tests

@@ -81,6 +81,11 @@ func TestATunnelThatCannotStartStopsNoOther(t *testing.T) {
 		t.Errorf("sallyport_accepted_total is %v of a tunnel that has not run", n)
 	}
 
+	writeFile(t, late.cert, []byte("nothing"))
+	eventually(t, "the status tells why the latest try has failed", func() bool {
+		_, _, tunnels := tunnelsOf(t, m.process, "")
+		return strings.Contains(tunnels["uncertified"].Error, "no PEM block in it")
+	})
 	if err := os.Rename(moved, late.cert); err != nil {
 		t.Fatal(err)
 	}
