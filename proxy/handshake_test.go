@@ -167,6 +167,18 @@ func TestReasonsOfDialling(t *testing.T) {
 	other.NextProtos = []string{"postgresql"}
 	ours := certs.clientConfig()
 	ours.NextProtos = []string{"h2"}
+	old := certs.serverConfig()
+	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+	answering := func(config *tls.Config) func(context.Context) (net.Conn, error) {
+		return func(context.Context) (net.Conn, error) {
+			near, far := memnet.Pipe(16 << 10)
+			go func() {
+				_ = tls.Server(far, config).Handshake()
+				_ = far.Close()
+			}()
+			return near, nil
+		}
+	}
 	absent := &net.UnixAddr{Name: t.TempDir() + "/absent", Net: "unix"}
 
 	for _, c := range []struct {
@@ -200,14 +212,8 @@ func TestReasonsOfDialling(t *testing.T) {
 			go func() { _, _ = io.Copy(io.Discard, far) }()
 			return near, nil
 		}, &tls.Config{ServerName: "localhost", MinVersion: tls.VersionTLS12}, nil)},
-		{"the target speaks another protocol", "failed handshake no_shared_protocol", TLSDialer(func(context.Context) (net.Conn, error) {
-			near, far := memnet.Pipe(16 << 10)
-			go func() {
-				_ = tls.Server(far, other).Handshake()
-				_ = far.Close()
-			}()
-			return near, nil
-		}, ours, nil)},
+		{"the target speaks another protocol", "failed handshake no_shared_protocol", TLSDialer(answering(other), ours, nil)},
+		{"the target is too old", "failed handshake protocol_version", TLSDialer(answering(old), ours, nil)},
 		{"the target hangs up", "failed handshake connection_lost", TLSDialer(func(context.Context) (net.Conn, error) {
 			near, far := memnet.Pipe(100)
 			_ = far.Close()

@@ -161,6 +161,12 @@ var handshakeTexts = []struct{ text, reason string }{
 	{"error decoding message", reasonBadTLSMessage},
 }
 
+// alertTexts are the ends of alerts that say as much as we could find out ourselves.
+var alertTexts = []struct{ text, reason string }{
+	{"no application protocol", reasonALPN},
+	{"protocol version not supported", reasonVersion},
+}
+
 // reasoned is an error with a name of its own, such as the verdict on a peer.
 type reasoned interface {
 	error
@@ -214,8 +220,10 @@ func reasonOf(err error) string {
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "remote error" { // how crypto/tls reports the peer's alert
-		if strings.HasSuffix(op.Err.Error(), "no application protocol") {
-			return reasonALPN
+		for _, known := range alertTexts {
+			if strings.HasSuffix(op.Err.Error(), known.text) {
+				return known.reason
+			}
 		}
 		return reasonPeerAlert
 	}

@@ -71,7 +71,10 @@ var hints = map[string][]hint{
 		{when: isOldTLS, text: "the peer has to speak TLS 1.2, which --max-tls-version keeps it to"},
 		{text: "the peer has to speak TLS 1.2 or 1.3"},
 	},
-	"no_shared_cipher":   {{text: "the peer has to speak TLS 1.3, or offer ECDHE with AES-GCM or ChaCha20-Poly1305"}},
+	"no_shared_cipher": {
+		{when: isOldTLS, text: "the peer has to offer ECDHE with AES-GCM or ChaCha20-Poly1305, for the kind of key of this certificate; TLS 1.3, which --max-tls-version keeps out, knows no such kinds"},
+		{text: "the peer has to speak TLS 1.3, or offer ECDHE with AES-GCM or ChaCha20-Poly1305, for the kind of key of this certificate"},
+	},
 	"no_shared_protocol": {{text: "--alpn says which protocols are offered"}},
 	"unrecognized_name":  {{text: "add it to the server-name of a route, or give the tunnel a --target for all other names"}},
 	"peer_alert": {

@@ -40,6 +40,7 @@ func hintedTunnels() map[string]*config.Tunnel {
 func TestHintsFitTheFailure(t *testing.T) {
 	t.Parallel()
 	const helloTLS = "is --target a port that speaks TLS? PostgreSQL and its like need --starttls"
+	const suites = "ECDHE with AES-GCM or ChaCha20-Poly1305, for the kind of key of this certificate"
 	for _, test := range []struct{ tunnel, stage, reason, want string }{
 		{"server, files", atHandshake, "unknown_ca", "--cacert names the CAs of clients"},
 		{"server, system trust", atHandshake, "unknown_ca", "--cacert names the CAs of clients; without it those of the system count"},
@@ -53,6 +54,8 @@ func TestHintsFitTheFailure(t *testing.T) {
 		{"client, files", atHandshake, "connection_lost", helloTLS},
 		{"server, files", atHandshake, "connection_lost", ""},
 		{"client, files", atUpgrade, "connection_lost", ""},
+		{"server, files", atHandshake, "no_shared_cipher", "the peer has to speak TLS 1.3, or offer " + suites},
+		{"server, TLS 1.2", atHandshake, "no_shared_cipher", "the peer has to offer " + suites + "; TLS 1.3, which --max-tls-version keeps out, knows no such kinds"},
 		{"server, files", atDial, "timeout", "--connect-timeout is the limit; a firewall on the way may drop what is sent"},
 		{"server, files", "announce", "timeout", ""},
 		{"client, anonymous", "", "target_alert", "the target may want a certificate: --cert with --key"},
