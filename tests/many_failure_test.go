@@ -92,6 +92,7 @@ func TestATunnelThatCannotStartStopsNoOther(t *testing.T) {
 	if err := os.Remove(socket); err != nil {
 		t.Fatal(err)
 	}
+	m.signal(t, syscall.SIGHUP) // sooner than the next try by itself
 	eventually(t, "all tunnels run", func() bool {
 		code, _, _ := tunnelsOf(t, m.process, "")
 		return code == http.StatusOK
