@@ -201,6 +201,7 @@ func (f *fleet) commit(ctx context.Context, p *plan) (told []func(), _ error) {
 			told = append(told, f.serve(m))
 		} else {
 			told = append(told, m.complain)
+			f.again(m)
 		}
 	}
 	for _, m := range before {

@@ -96,6 +96,57 @@ func TestAReloadThatComesTooLateChangesNothing(t *testing.T) {
 	}
 }
 
+// A listener may be lost just when another tunnel is to have it, and its place be taken.
+func TestATunnelThatFindsItsListenerGoneIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	path := writeConfig(t, dir, manyTunnels)
+	s, err := New(t.Context(), parse(t, dir, "run --config "+path), Build{}, new(syncBuffer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := s.fleet
+	f.run()
+	writeConfig(t, dir, strings.Replace(manyTunnels, "name: web", "name: new", 1))
+	next, err := s.config.File.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := f.plan(next)
+	if err := f.prepare(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	old := f.tunnels()[0]
+	if err := old.server.HandOver(); err != nil { // and nobody gets it
+		t.Fatal(err)
+	}
+	if _, err := f.commit(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case again := <-f.changed:
+		if err := again.reload(t.Context()); err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Error("nobody tries it")
+	}
+	if c, err := net.DialTimeout("unix", dir+"/in", time.Second); err != nil {
+		t.Error(err)
+	} else {
+		_ = c.Close()
+	}
+	if err := f.shutDown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := s.close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // reread has the process read a file that says something else by now.
 func (r *rig) reread(t *testing.T, text string) {
 	t.Helper()

@@ -24,9 +24,14 @@ func (f *fleet) lost(m *member, err error) {
 	heir.fault = err
 	f.replace(m, heir)
 	f.release(m)
+	f.again(heir)
+}
+
+// again has a member tried again that does not run, and that no reload knows of as one that has failed.
+func (f *fleet) again(m *member) {
 	f.running.Go(func() {
 		select {
-		case f.changed <- heir:
+		case f.changed <- m:
 		case <-f.ctx.Done():
 		}
 	})
