@@ -21,7 +21,9 @@ const (
 // room keeps the connections of a port within a bound. Where there are too many, that one goes which has waited longest: for
 // a request to come, or for its header to be complete. If there is none but the newcomer, that one goes whose request has been
 // worked on longest: it may be one that promised a body which never comes, or that does not read its answer. A prober that
-// asks at once is answered like that, even among thousands who do not, or who want it to take long.
+// asks at once is answered like that, even among thousands who do not, or who want it to take long. Whoever has to go leaves
+// soon, but for those whose requests wait for what does not come, such as a reader of the log: as many of them again as there
+// is room for, and the newcomer goes.
 type room struct {
 	most int
 	log  *slog.Logger
@@ -71,7 +73,10 @@ func (r *room) note(conn net.Conn, state http.ConnState) (leaves net.Conn, tell 
 		return nil, false
 	}
 	first := r.waiting.Front()
-	if first.Next() == nil && r.busy.Len() > 0 { // it is the newcomer
+	switch newcomer := r.waiting.Back(); {
+	case len(r.conns) > 2*r.most:
+		first = newcomer
+	case first == newcomer && r.busy.Len() > 0:
 		first = r.busy.Front()
 	}
 	leaves, _ = first.Value.(net.Conn)

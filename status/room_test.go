@@ -138,6 +138,35 @@ func TestWhoAsksIsAnsweredAmongManyWhoseRequestsTakeLong(t *testing.T) {
 	}
 }
 
+// TestWhatDoesNotEndIsBounded: whose request waits for what does not come has a goroutine even after it had to go.
+func TestWhatDoesNotEndIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ln := memnet.Listen(4096)
+		_, release := crowded(t, ln)
+		for range 2*maxConns - 1 {
+			send(t, ln, waiting)
+			synctest.Wait() // until its goroutine is there
+		}
+		last := send(t, ln, asking)
+		if !answered(last) {
+			t.Error("there is room for one more")
+		}
+		synctest.Wait() // until it waits for its next request
+		if answered(send(t, ln, asking)) {
+			t.Error("there are more than twice as many as there is room for")
+		}
+		if !stillOpen(last) {
+			t.Error("it was not the newcomer that went")
+		}
+		close(release)
+		synctest.Wait()
+		if !answered(send(t, ln, asking)) {
+			t.Error("there is no room, though all have gone that had to")
+		}
+	})
+}
+
 // TestWhoHasToGoIsNotWaitedFor, even if nothing can be said any more to one who does not read.
 func TestWhoHasToGoIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
