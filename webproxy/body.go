@@ -68,9 +68,6 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	b.stall.pause()
-	if b.patience > 0 {
-		_ = b.control.SetReadDeadline(time.Now().Add(b.patience))
-	}
 	n, err := b.source.Read(p)
 	total := b.read.Add(int64(n))
 	switch {
@@ -93,17 +90,27 @@ func (b *body) complete() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.whole = true
-	if b.patience > 0 {
-		_ = b.control.SetReadDeadline(time.Time{})
-	}
+	b.setDeadline(time.Time{})
 }
 
-// begin reports whether the body may be read.
+// begin reports whether the body may be read, and has the client send more of it in time.
 func (b *body) begin() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.begun = b.begun || !b.closed
-	return !b.closed
+	if b.closed {
+		return false
+	}
+	b.begun = true
+	b.setDeadline(time.Now().Add(b.patience))
+	return true
+}
+
+// setDeadline bounds the wait for the client, while the request is in hand: what Go's server has for a request is gone with it, and
+// to ask for it then would end the process. b.mu is held.
+func (b *body) setDeadline(t time.Time) {
+	if b.patience > 0 && !b.closed {
+		_ = b.control.SetReadDeadline(t)
+	}
 }
 
 func (b *body) fail(err error) {
