@@ -75,12 +75,14 @@ const firstOpenPort = 1024
 
 // bindable tells what it takes to listen at a, where binding it failed; "" is nothing that is known.
 func (a Address) bindable(err error) string {
-	onFile := a.network == networkUNIX
+	onUNIX := a.network == networkUNIX
 	switch {
-	case onFile && errors.Is(err, syscall.ENOENT):
+	case onUNIX && errors.Is(err, syscall.ENOENT):
 		return "make its directory first"
-	case onFile && errors.Is(err, syscall.EACCES):
+	case onUNIX && errors.Is(err, syscall.EACCES):
 		return "the directory has to be writable for the user of this process"
+	case onUNIX && errors.Is(err, syscall.EADDRINUSE): // an abstract name; of a file it is known what it is
+		return "another process listens there; stop it, or choose another name"
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "another process listens there; stop it, or choose another port"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):

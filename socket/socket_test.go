@@ -274,6 +274,23 @@ func TestListenErrorsDoNotRepeatTheAddress(t *testing.T) {
 	}
 }
 
+func TestAnAbstractNameThatIsTakenIsNoPort(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("the abstract namespace is Linux's")
+	}
+	a := parse(t, "unix:@"+unixPath(t).Path())
+	listen(t, a)
+	ln, err := Listen(t.Context(), a, ListenOptions{})
+	if err == nil {
+		ln.Close()
+		t.Fatal("it listens")
+	}
+	if !errors.Is(err, syscall.EADDRINUSE) || !strings.HasSuffix(err.Error(), "; another process listens there; stop it, or choose another name") {
+		t.Error(err)
+	}
+}
+
 func TestZeroAddressOpensNothing(t *testing.T) {
 	t.Parallel()
 	if ln, err := Listen(t.Context(), Address{}, ListenOptions{}); err == nil {
