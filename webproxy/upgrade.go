@@ -119,6 +119,9 @@ func (p *Proxy) splice(e *exchange, client net.Conn, early, beyond []byte) {
 		case gone.err != nil && e.Err == nil:
 			e.part(client, gone, off)
 			_ = target.Close()
+		case off.gone && e.Err == nil: // who had said all before
+			e.part(client, off, cutOff{})
+			_ = target.Close()
 		case off.err != nil && e.Err == nil:
 			e.cut(client, off)
 			_ = target.Close()

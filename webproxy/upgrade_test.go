@@ -251,17 +251,19 @@ func TestTheLastWordsOfAnUpgradedTarget(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name  string
+		size  int
 		err   error
 		clean bool
 		cuts  []string
 	}{
-		{"closed", syscall.EPIPE, true, nil},
-		{"reset", syscall.ECONNRESET, false, []string{"abort"}},
+		{"closed", 1 << 20, syscall.EPIPE, true, nil}, // more than connections hold
+		{"reset", 1 << 20, syscall.ECONNRESET, false, []string{"abort"}},
+		{"closed, when all had been passed on", 1000, syscall.EPIPE, true, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				words := strings.Repeat("w", 1<<20) // more than connections hold
+				words := strings.Repeat("w", test.size)
 				target := &deafTarget{err: test.err, failed: make(chan struct{})}
 				r := startRaw(t, &Proxy{CloseTimeout: time.Minute}, agreeing(func(c net.Conn, _ *bufio.Reader) { _, _ = io.WriteString(c, words) }))
 				dial := r.Dial
@@ -276,6 +278,7 @@ func TestTheLastWordsOfAnUpgradedTarget(t *testing.T) {
 				if _, err := http.ReadResponse(in, nil); err != nil {
 					t.Fatal(err)
 				}
+				synctest.Wait() // what can be passed on has been
 				_, _ = io.WriteString(c, "for nobody")
 				<-target.failed
 				synctest.Wait()
