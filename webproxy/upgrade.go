@@ -117,11 +117,11 @@ func (p *Proxy) splice(e *exchange, client net.Conn, early, beyond []byte) {
 			gone = off
 			late = p.untilClosed()
 		case gone.err != nil && e.Err == nil:
+			_ = target.Close()
 			e.part(client, gone, off)
-			_ = target.Close()
 		case off.gone && e.Err == nil: // who had said all before
-			e.part(client, off, cutOff{})
 			_ = target.Close()
+			e.part(client, off, cutOff{})
 		case off.err != nil && e.Err == nil:
 			e.cut(client, off)
 			_ = target.Close()
@@ -139,6 +139,9 @@ func (p *Proxy) untilClosed() <-chan time.Time {
 	return time.After(p.CloseTimeout)
 }
 
+// partingTime is how long a client may go on sending to a target that has gone, and take what that has sent before.
+const partingTime = 2 * time.Second
+
 // part ends the client's side of a stream one of whose ends has gone, once the rest of what that had sent is over. A client that
 // has all of it is not cut off, if the target has closed the connection; one that was reset must not look like that.
 func (e *exchange) part(client net.Conn, gone, rest cutOff) {
@@ -147,7 +150,8 @@ func (e *exchange) part(client net.Conn, gone, rest cutOff) {
 		return
 	}
 	e.Reason, e.Err = reasonBroken, gone.err
-	e.conn.deaf.Store(true) // it may still be sending, and has time to read
+	_ = client.SetReadDeadline(time.Now().Add(partingTime)) // to close at once, with bytes of its own unread, would reset it
+	_, _ = io.Copy(io.Discard, client)
 }
 
 // cut ends the client's side of a stream that broke off.
