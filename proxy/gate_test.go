@@ -49,6 +49,7 @@ func TestGateLetsInTurnByTurn(t *testing.T) {
 func TestGateIsAsWideAsItSays(t *testing.T) {
 	t.Parallel()
 	const width, clients = 3, 12
+	const computing = standstill / 2
 	synctest.Test(t, func(t *testing.T) {
 		certs := newPKI(t)
 		var now, most atomic.Int32
@@ -57,7 +58,7 @@ func TestGateIsAsWideAsItSays(t *testing.T) {
 			if n := now.Add(1); n > most.Load() {
 				most.Store(n)
 			}
-			time.Sleep(time.Second) // stands for a second of computing
+			time.Sleep(computing)
 			now.Add(-1)
 			return nil
 		}
@@ -78,13 +79,55 @@ func TestGateIsAsWideAsItSays(t *testing.T) {
 			_ = r.accept(t).Close()
 		}
 		all.Wait()
-		if took := time.Since(started); most.Load() != width || took != clients/width*time.Second {
-			t.Errorf("at most %d at once, in %v; want %d, in %v", most.Load(), took, width, clients/width*time.Second)
+		if took := time.Since(started); most.Load() != width || took != clients/width*computing {
+			t.Errorf("at most %d at once, in %v; want %d, in %v", most.Load(), took, width, clients/width*computing)
 		}
 		if err := r.stop(t, time.Minute); err != nil {
 			t.Error(err)
 		}
 		wantNothingHeld(t, r)
+	})
+}
+
+// What verifies a peer may wait for somebody who does not answer. Those who come meanwhile are let in one by one, and when it is
+// over there are as many places as before.
+func TestTheGateDoesNotStandStill(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gate := NewGate(1)
+		late := gate.pass(t.Context())
+		if err := late.enter(); err != nil {
+			t.Fatal(err)
+		}
+		started := time.Now()
+		var all sync.WaitGroup
+		var entered [3]time.Duration
+		for i := range entered {
+			all.Go(func() {
+				p := gate.pass(t.Context())
+				if err := p.enter(); err != nil {
+					t.Error(err)
+				}
+				entered[i] = time.Since(started)
+				time.Sleep(time.Hour) // it is late as well
+				p.leave()
+			})
+		}
+		all.Wait()
+		slices.Sort(entered[:])
+		for i, took := range entered {
+			if least := time.Duration(i+1) * standstill; took < least || took > 2*least {
+				t.Errorf("the places that are late were passed after %v; want one after %v", took, least)
+			}
+		}
+		if late.leave(); len(gate.places) != 1 {
+			t.Errorf("%d places are free when all is over, want 1", len(gate.places))
+		}
+		again := gate.pass(t.Context())
+		if err := again.enter(); err != nil || again.spare {
+			t.Errorf("%v, a spare place: %t; want the one that is free", err, again.spare)
+		}
+		again.leave()
 	})
 }
 
@@ -282,21 +325,25 @@ func TestWaitingAtTheGateTimesOut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
+				const limit = standstill / 2
+				certs := newPKI(t)
 				gate, release := busyGate(t)
-				s := &Server{Gate: gate, HandshakeTimeout: 10 * time.Second, DialTimeout: 10 * time.Second}
-				r := start(t, s, handshaking(newPKI(t), s))
+				s := &Server{Gate: gate, HandshakeTimeout: limit, DialTimeout: limit}
+				r := start(t, s, handshaking(certs, s))
 				client, err := r.front.Dial(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
 				if s.TLS == nil {
 					defer closeAll(r.accept(t))
+				} else if _, err := client.Write(clientHello(t, certs.clientConfig())); err != nil {
+					t.Fatal(err)
 				}
 				started := time.Now()
 				if _, err := client.Read(make([]byte, 1)); err == nil {
 					t.Error("the client got something")
 				}
-				if took := time.Since(started); took != 10*time.Second {
+				if took := time.Since(started); took != limit {
 					t.Errorf("it took %v", took)
 				}
 				release()
