@@ -430,6 +430,7 @@ func TestATargetThatComesTooLateIsClosed(t *testing.T) {
 		r := start(t, &Server{DialTimeout: time.Second, CloseTimeout: time.Minute, Upgrade: func() Upgrade {
 			return Upgrade{Dial: func(ctx context.Context, _ net.Conn) (net.Conn, error) {
 				<-ctx.Done()
+				time.Sleep(time.Second) // at the very moment, it may be in time still
 				return near, nil
 			}}
 		}}, nil)
