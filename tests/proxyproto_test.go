@@ -452,8 +452,8 @@ func TestHeadersThatBreakTheProtocol(t *testing.T) {
 					service := serve(t, "tcp", overTLS(p.targetConfig(p.server(t)), handle))
 					tunnel = startClient(t, p, listen, service.address, flags...)
 				}
+				started := time.Now() // the tunnel's clock begins when it accepts, which may be before we hear of it
 				conn := dial(t, "tcp", listen)
-				started := time.Now()
 				if _, err := io.WriteString(conn, attack.send); err != nil {
 					t.Fatal(err)
 				}
