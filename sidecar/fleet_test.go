@@ -29,12 +29,19 @@ tunnels:
 - {name: other, mode: server, listen: "unix:@/other"}
 `
 
+// startMany runs the tunnels of manyTunnels in the directory, and waits until both listen.
+func startMany(t *testing.T, dir string) *rig {
+	t.Helper()
+	r := start(t, dir, "run --config "+writeConfig(t, dir, manyTunnels))
+	r.waitLog(t, "msg=listening", 2)
+	return r
+}
+
 func TestATunnelOfManyWhoseListenerFailsIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
 	echo(t, listen(t, dir+"/out"))
-	r := start(t, dir, "run --config "+writeConfig(t, dir, manyTunnels))
-	r.waitLog(t, "msg=listening", 2)
+	r := startMany(t, dir)
 	kept, err := r.dialTLS(t, "client")
 	if err != nil {
 		t.Fatal(err)
@@ -200,8 +207,7 @@ func TestARemovedTunnelIsShownWhileAnyOfItsConnectionsIsOpen(t *testing.T) {
 			t.Parallel()
 			dir := newDir(t)
 			echo(t, listen(t, dir+"/out"))
-			r := start(t, dir, "run --config "+writeConfig(t, dir, manyTunnels))
-			r.waitLog(t, "msg=listening", 2)
+			r := startMany(t, dir)
 			first, err := r.dialTLS(t, "client")
 			if err != nil {
 				t.Fatal(err)
@@ -243,8 +249,7 @@ func TestPermissionsOfAListenerInUseStay(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
 	echo(t, listen(t, dir+"/out"))
-	r := start(t, dir, "run --config "+writeConfig(t, dir, manyTunnels))
-	r.waitLog(t, "msg=listening", 2)
+	r := startMany(t, dir)
 	for i, more := range []string{"listen-mode: 0600", "listen-owner: root"} {
 		r.reread(t, strings.Replace(manyTunnels, `"unix:@/in"}`, `"unix:@/in", `+more+"}", 1))
 		r.waitLog(t, "permissions and owner of a socket that is in use stay; restart the process, or choose another path", i+1)
@@ -261,8 +266,7 @@ func TestPermissionsOfAListenerInUseStay(t *testing.T) {
 func TestATunnelIsDrainedOnce(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
-	r := start(t, dir, "run --config "+writeConfig(t, dir, manyTunnels))
-	r.waitLog(t, "msg=listening", 2)
+	r := startMany(t, dir)
 	for _, name := range []string{"none", "web", "web", "other", "web"} {
 		r.sidecar.fleet.drain(name)
 	}

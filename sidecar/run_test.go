@@ -160,12 +160,12 @@ func (w *stuck) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestNoSignalWaitsForAReaderOfTheLog, and no end does: there are no connections, so that it is a clean one.
-func TestNoSignalWaitsForAReaderOfTheLog(t *testing.T) {
-	t.Parallel()
-	dir := newDir(t)
-	out := newStuck(t, "msg=listening")
-	s, err := New(t.Context(), parse(t, dir, serverLine+"--allow-all --shutdown-timeout 1h"), Build{}, out)
+// interruptStuck runs a server with these flags until nobody reads its log any more, from the first line with the text in it, and
+// interrupts it. There are no connections, so that it has to end, and cleanly.
+func interruptStuck(t *testing.T, from, flags string) {
+	t.Helper()
+	out := newStuck(t, from)
+	s, err := New(t.Context(), parse(t, newDir(t), serverLine+"--allow-all "+flags), Build{}, out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,31 +184,19 @@ func TestNoSignalWaitsForAReaderOfTheLog(t *testing.T) {
 	}
 }
 
+// TestNoSignalWaitsForAReaderOfTheLog, and no end does: there are no connections, so that it is a clean one.
+func TestNoSignalWaitsForAReaderOfTheLog(t *testing.T) {
+	t.Parallel()
+	interruptStuck(t, "msg=listening", "--shutdown-timeout 1h")
+}
+
 // TestNoEndWaitsUntilTheLogIsToldOfMetrics that do not arrive.
 func TestNoEndWaitsUntilTheLogIsToldOfMetrics(t *testing.T) {
 	t.Parallel()
 	for _, to := range []string{"--metrics-url http://127.0.0.1:1/", "--metrics-graphite 127.0.0.1:1"} {
 		t.Run(to, func(t *testing.T) {
 			t.Parallel()
-			dir := newDir(t)
-			out := newStuck(t, "metrics do not arrive")
-			s, err := New(t.Context(), parse(t, dir, serverLine+"--allow-all --metrics-interval 10ms "+to), Build{}, out)
-			if err != nil {
-				t.Fatal(err)
-			}
-			signals := make(chan os.Signal, 1)
-			ended := make(chan error, 1)
-			go func() { ended <- s.Run(signals) }()
-			<-out.reached
-			signals <- os.Interrupt
-			select {
-			case err := <-ended:
-				if err != nil {
-					t.Errorf("Run: %v", err)
-				}
-			case <-time.After(patience):
-				t.Error("Run did not return")
-			}
+			interruptStuck(t, "metrics do not arrive", "--metrics-interval 10ms "+to)
 		})
 	}
 }
